@@ -1,0 +1,1 @@
+"""From image-level tags to segmentation masks to a small deployable segmenter."""

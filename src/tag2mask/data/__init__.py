@@ -1,0 +1,1 @@
+"""Classes, images, tags, masks: everything that is read from a user's disk."""

@@ -1,0 +1,1 @@
+"""The one training loop, inference, and one function over many images."""

@@ -1,0 +1,1 @@
+"""Pure functions on tensors: the equations, without files or settings."""

@@ -1,0 +1,1 @@
+"""Compiled loops behind `functional`: plain arrays in and out."""

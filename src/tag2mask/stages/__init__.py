@@ -1,0 +1,1 @@
+"""Stages: each turns folders into a folder."""
