@@ -23,7 +23,7 @@ def import_torchvision() -> None:
     Call it before importing timm, Fabric or transformers.
     """
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise

@@ -1,0 +1,94 @@
+"""Files that are either whole or absent."""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tag2mask.errors import ArtifactError
+
+SCRATCH_PREFIX = ".scratch-"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a scratch path beside ``path`` that becomes ``path`` on success.
+
+    A reader, or a later run, never meets half a file: after a crash there is either
+    the old file or none. The scratch file shares the folder so that the rename is
+    atomic, and carries process and thread so that two writers never share one.
+
+    Raises:
+        ArtifactError: If the disk is full or the folder cannot be written.
+    """
+    scratch = path.with_name(
+        f"{SCRATCH_PREFIX}{os.getpid()}-{threading.get_ident()}-{path.name}"
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield scratch
+        scratch.replace(path)
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot write {path}: {error.strerror or error}; make room or choose "
+            f"another folder, then run the same command again: it continues"
+        ) from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON, whole or not at all."""
+    with whole_file(path) as scratch:
+        scratch.write_text(
+            json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401
+    """Read a JSON file that this package wrote.
+
+    Raises:
+        ArtifactError: If the file is missing or is no JSON, naming it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(value: object) -> str:
+    """Return the first 12 hexadecimal digits of the SHA-256 of a JSON value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def write_digests(folder: Path, listing: Path) -> None:
+    """List the SHA-256 of every file below ``folder`` as ``sha256sum`` does."""
+    with whole_file(listing) as scratch, scratch.open("w", encoding="utf-8") as stream:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not path.name.startswith(SCRATCH_PREFIX):
+                name = path.relative_to(folder).as_posix()
+                stream.write(f"{file_digest(path)}  {name}\n")
+
+
+def read_digests(listing: Path) -> Mapping[str, str]:
+    """Read what ``write_digests`` wrote: file name to SHA-256."""
+    rows = (
+        line.split("  ", 1)
+        for line in listing.read_text(encoding="utf-8").splitlines()
+        if line
+    )
+    return {name: value for value, name in rows}

@@ -1,0 +1,77 @@
+"""Label maps and support maps on disk: one 8-bit PNG per image."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from tag2mask.artifacts.files import whole_file
+from tag2mask.errors import ArtifactError
+from tag2mask.functional.palette import voc_palette
+
+
+class LabelFolder(Mapping[str, Tensor]):
+    """A folder of index PNGs read as a mapping from image name to label map.
+
+    An image ``a/b`` has its label map at ``a/b.png``; each is ``UInt8 "h w"``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, name: str) -> Path:
+        """Return where the label map of an image is, or would be."""
+        return self.folder / f"{name}.png"
+
+    def __getitem__(self, name: str) -> UInt8[Tensor, "h w"]:
+        path = self.path(name)
+        if not path.exists():
+            raise KeyError(f"{name} has no label map in {self.folder}")
+        return torch.from_numpy(read_index_png(path))
+
+    def __iter__(self) -> Iterator[str]:
+        paths = sorted(self.folder.rglob("*.png"))
+        return (p.relative_to(self.folder).with_suffix("").as_posix() for p in paths)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.path(name).exists()
+
+
+def read_index_png(path: Path) -> UInt8[np.ndarray, "h w"]:
+    """Read an 8-bit palette or grey PNG as the numbers it stores.
+
+    Raises:
+        ArtifactError: If the file cannot be read or stores colours, naming it.
+    """
+    try:
+        with Image.open(path) as picture:
+            if picture.mode not in ("L", "P"):
+                raise ArtifactError(
+                    f"{path}: expected an 8-bit palette or grey PNG with one class id "
+                    f"per pixel, got mode {picture.mode}; save it as an index PNG"
+                )
+            return np.array(picture)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read as a PNG: {error}") from error
+
+
+def write_labels(folder: Path, name: str, labels: UInt8[Tensor, "h w"]) -> None:
+    """Write one label map with PASCAL VOC's palette, whole or not at all."""
+    picture = Image.fromarray(labels.cpu().numpy(), mode="L")
+    picture.putpalette(voc_palette())
+    with whole_file(folder / f"{name}.png") as scratch:
+        picture.save(scratch, format="PNG", compress_level=1)
+
+
+def write_support(folder: Path, name: str, support: UInt8[Tensor, "h w"]) -> None:
+    """Write one map of vote counts as a grey PNG, whole or not at all."""
+    picture = Image.fromarray(support.cpu().numpy())
+    with whole_file(folder / f"{name}.png") as scratch:
+        picture.save(scratch, format="PNG", compress_level=1)

@@ -1,0 +1,320 @@
+"""Command line: thin words over the Python API.
+
+Heavy modules are imported inside the commands, so that ``--help`` answers at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from tag2mask.errors import Tag2MaskError
+
+if TYPE_CHECKING:
+    from tag2mask.engine.runtime import Runtime
+
+app = typer.Typer(
+    name="tag2mask",
+    help="From image-level tags to segmentation masks to a small segmenter.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_DEMO_WORK = Path("work/demo")
+_TOY_TRAIN, _TOY_VAL = 480, 160
+
+RecipeFile = Annotated[
+    Path, typer.Argument(help="A TOML file, or the name of a shipped recipe.")
+]
+Work = Annotated[Path, typer.Option(help="Folder of all artifacts.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key of the recipe; may repeat."
+    ),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks run.")
+]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Threads over images; 0: one per core.")
+]
+StageName = Literal[
+    "index", "localize", "cam", "seed", "truth", "vote", "segment", "predict", "report"
+]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in a message and exit code 1."""
+    try:
+        app()
+    except Tag2MaskError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("stopped; the same command continues where this one was")
+    except OSError as error:
+        _fail(f"{error}; nothing that was finished is lost: run the command again")
+
+
+@app.command()
+def demo(
+    work: Work = _DEMO_WORK, device: Device = "auto", workers: Workers = 0
+) -> None:
+    """Make the toy world and run its recipe: tags to masks in a few minutes."""
+    from tag2mask.config import load_recipe
+    from tag2mask.data import toy
+
+    world = work / "toy-world"
+    toy.write_toy_world(world, num_train=_TOY_TRAIN, num_val=_TOY_VAL, random_seed=0)
+    recipe = load_recipe(Path("toy"), [f"data.root={world}"])
+    _run(recipe, work, "toy", _runtime(device, workers), None)
+
+
+@app.command()
+def plan(recipe: RecipeFile, work: Work = Path("work"), set_: Overrides = None) -> None:
+    """Show what a run would make, and what is made already; compute nothing."""
+    from rich.table import Table
+
+    from tag2mask.config import load_recipe
+    from tag2mask.pipeline import plan as plan_recipe
+
+    steps = plan_recipe(load_recipe(recipe, set_ or ()), work)
+    table = Table("stage", "subject", "key", "state", box=None, pad_edge=False)
+    for step in steps:
+        table.add_row(step.stage, step.subject, step.artifact.key, step.state)
+    console = _console()
+    console.print(table)
+    todo = sum(step.state != "finished" for step in steps)
+    console.print(f"{todo} of {len(steps)} to do in {work}", highlight=False)
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    work: Work = Path("work"),
+    set_: Overrides = None,
+    until: Annotated[StageName | None, typer.Option(help="Last stage to make.")] = None,
+    device: Device = "auto",
+    workers: Workers = 0,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard logs.")
+    ] = False,
+) -> None:
+    """Make masks and a segmenter; run again after an interruption to continue."""
+    from tag2mask.config import load_recipe
+
+    loaded = load_recipe(recipe, set_ or ())
+    runtime = _runtime(device, workers, tensorboard=tensorboard)
+    _run(loaded, work, recipe.stem, runtime, until)
+
+
+@app.command()
+def predict(
+    model: Annotated[
+        Path, typer.Argument(help="summary.json of a run, or a segment folder.")
+    ],
+    images: Annotated[list[Path], typer.Argument(help="Images or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder of the index PNGs.")],
+    scales: Annotated[
+        str | None, typer.Option(help="As 0.75,1,1.25; default: as the run was scored.")
+    ] = None,
+    flip: Annotated[bool | None, typer.Option(help="Average with the mirror.")] = None,
+    crf: Annotated[
+        Literal["none", "seeds", "irn_labels", "deeplab"] | None,
+        typer.Option(help="Preset of the dense CRF."),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Label images with a trained segmenter: index PNGs, 0 = background."""
+    from tag2mask import prediction
+
+    change: dict[str, Any] = {"flip": flip, "crf": crf}
+    if scales is not None:
+        change["scales"] = _numbers(scales)
+    change = {key: value for key, value in change.items() if value is not None}
+    count, protocol = prediction.predict_files(
+        model, images, out, change, runtime=_runtime(device, 0)
+    )
+    _console().print(f"{count} label maps in {out} ({protocol})", highlight=False)
+
+
+@app.command()
+def evaluate(
+    labels: Annotated[Path, typer.Argument(help="Folder of label maps.")],
+    masks: Annotated[Path, typer.Argument(help="Folder of ground-truth masks.")],
+    names: Annotated[
+        Path | None, typer.Option(help="List of the images to score, one a line.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+    workers: Workers = 0,
+) -> None:
+    """Score a folder of label maps against a folder of masks."""
+    from tag2mask import prediction
+
+    record = prediction.evaluate_folders(
+        labels, masks, names, out, runtime=_runtime("cpu", workers)
+    )
+    _print_classes(record)
+
+
+@app.command()
+def report(
+    target: Annotated[Path, typer.Argument(help="A work folder or a summary.json.")],
+) -> None:
+    """Print where the report of a run is, making it again if it is gone."""
+    from tag2mask.pipeline import remake_report
+
+    path = remake_report(target, runtime=_runtime("auto", 0))
+    _console().print(str(path), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def verify(
+    work: Annotated[Path, typer.Argument(help="A work folder.")],
+) -> None:
+    """Compare every file of every finished artifact with its recorded SHA-256."""
+    from tag2mask.artifacts.work import artifacts_below
+
+    found = artifacts_below(work)
+    problems = [line for artifact in found for line in artifact.problems()]
+    for line in problems:
+        _console().print(line, highlight=False, soft_wrap=True)
+    if problems:
+        raise Tag2MaskError(
+            f"{len(problems)} files are not as they were written; delete the folders "
+            f"of their artifacts and run the recipe again"
+        )
+    _console().print(f"{len(found)} artifacts are as they were written")
+
+
+@app.command()
+def clean(
+    work: Annotated[Path, typer.Argument(help="A work folder.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete what no finished run of a work folder uses, unfinished work included."""
+    from tag2mask.artifacts.work import folder_size, unused
+
+    console = _console()
+    rest = unused(work)
+    for artifact in rest:
+        console.print(f"{artifact.folder} ({artifact.state})", highlight=False)
+    if not rest:
+        console.print("nothing to clean")
+        return
+    size = sum(folder_size(artifact.folder) for artifact in rest)
+    question = f"delete these {len(rest)} folders ({size / 1e6:.1f} MB)?"
+    if not yes and not typer.confirm(question):
+        return
+    for artifact in rest:
+        artifact.discard()
+    console.print(f"deleted {len(rest)} folders ({size / 1e6:.1f} MB)")
+
+
+def _run(
+    recipe: Any,  # noqa: ANN401
+    work: Path,
+    name: str,
+    runtime: "Runtime",
+    until: StageName | None,
+) -> None:
+    from tag2mask.artifacts.files import read_json
+    from tag2mask.pipeline import run as run_recipe
+
+    summary = run_recipe(recipe, work, runtime=runtime, until=until, name=name)
+    record = read_json(summary)
+    console = _console()
+    for kind in ("notes", "warnings"):
+        for line in record[kind]:
+            console.print(f"{kind[:-1]}: {line}", highlight=False, soft_wrap=True)
+    _print_scores(record)
+    if record["artifacts"]["report"]:
+        page = (summary.parent / record["artifacts"]["report"]).resolve()
+        console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    console.print(str(summary), highlight=False, soft_wrap=True)
+
+
+def _print_scores(record: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    columns = ("stage", "subject", "mIoU %", "95 %", "split", "protocol")
+    table = Table(*columns, box=None, pad_edge=False)
+    for score in record["scores"]:
+        if "miou" not in score:
+            continue
+        protocol = score["protocol"]
+        words = [f"scales {', '.join(f'{s:g}' for s in protocol['scales'])}"]
+        words += ["mirror"] * protocol["flip"]
+        words += [f"CRF {protocol['crf']}"] * (protocol["crf"] != "none")
+        words += ["tags known"] * protocol["tags_at_test"]
+        if "threshold" in protocol:
+            kind = protocol["threshold_chosen"]
+            words.append(f"{kind} threshold {protocol['threshold']:g}")
+        words += ["USES GROUND TRUTH"] * protocol["uses_truth"]
+        interval = score.get("interval")
+        table.add_row(
+            score["stage"],
+            score["subject"],
+            "-" if score["miou"] is None else f"{score['miou']:.1f}",
+            f"{interval[0]:.1f}-{interval[1]:.1f}" if interval else "",
+            protocol["split"],
+            ", ".join(words),
+        )
+    console = _console()
+    if table.row_count:
+        console.print(table)
+    for subject, values in record["proxies"].items():
+        shown = {k: v for k, v in values.items() if not isinstance(v, list)}
+        console.print(f"without masks: {subject}: {shown}", highlight=False)
+
+
+def _print_classes(record: dict[str, Any]) -> None:
+    console = _console()
+    for name, value in record["per_class"].items():
+        shown = "-" if value is None else f"{value:.2f}"
+        console.print(f"{name:20s} {shown:>6s}", highlight=False, markup=False)
+    line = f"mIoU {record['miou']:.2f} % over {record['num_images']} images"
+    console.print(line, highlight=False)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise Tag2MaskError(
+            f"--scales expects numbers such as 0.75,1,1.25, got {text!r}"
+        ) from None
+
+
+def _runtime(
+    device: Literal["auto", "cpu", "cuda"], workers: int, *, tensorboard: bool = False
+) -> "Runtime":
+    from tag2mask.engine.progress import Progress
+    from tag2mask.engine.runtime import Runtime, choose_device, default_workers
+
+    return Runtime(
+        device=choose_device(device),
+        workers=workers or default_workers(),
+        progress=Progress(Console(stderr=True)),
+        tensorboard=tensorboard,
+    )
+
+
+def _console() -> Console:
+    """Return standard output; not wrapped where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def _fail(message: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(
+        f"tag2mask: {message}", highlight=False, markup=False
+    )
+    sys.stdout.flush()
+    raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Endless shuffled batches that depend on nothing but a random seed and the step."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+Sample = dict[str, Any]
+
+
+class Tickets(Dataset[Sample]):
+    """Sample number n of an endless stream over ``num_images`` images.
+
+    Every image comes once before any comes again; each round has its own order.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[int, Generator], Sample],
+        *,
+        num_images: int,
+        random_seed: int,
+    ) -> None:
+        self._draw = draw
+        self._num_images = num_images
+        self._random_seed = random_seed
+        self._round = -1
+        self._order = np.empty(0, np.int64)
+
+    def __getitem__(self, ticket: int) -> Sample:
+        number, place = divmod(ticket, self._num_images)
+        if number != self._round:
+            rng = np.random.default_rng([self._random_seed, 0, number])
+            self._round, self._order = number, rng.permutation(self._num_images)
+        rng = np.random.default_rng([self._random_seed, 1, ticket])
+        return self._draw(int(self._order[place]), rng)
+
+
+class _Steps(Sampler[list[int]]):
+    """The tickets of each step, from ``first`` up to ``last``."""
+
+    def __init__(self, first: int, last: int, batch: int) -> None:
+        self._steps = range(first, last)
+        self._batch = batch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self._steps:
+            yield list(range(step * self._batch, (step + 1) * self._batch))
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+
+def batches(
+    tickets: Tickets, *, first: int, last: int, batch: int, workers: int
+) -> DataLoader[Sample]:
+    """Return the batches of steps ``first`` to ``last - 1``.
+
+    Args:
+        tickets: The stream.
+        first: Step to begin with; a resumed run begins where it stopped.
+        last: Step to end before.
+        batch: Samples per step.
+        workers: Processes that draw samples; 0 draws in this one. It does not change
+            what is drawn.
+    """
+    return DataLoader(
+        tickets,
+        batch_sampler=_Steps(first, last, batch),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=False,
+    )

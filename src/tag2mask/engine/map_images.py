@@ -1,0 +1,95 @@
+"""One function over many images: in this thread, or in a pool of threads.
+
+Threads, since decoding, compiled kernels and torch all release the interpreter's lock:
+nothing is pickled, and memory holds a few images per worker however many there are.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from tag2mask.engine.runtime import Runtime
+
+_AHEAD = 4
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_images(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    runtime: Runtime,
+    title: str,
+) -> Iterator[Result]:
+    """Yield ``function(item)`` for each item, in their order.
+
+    At most a few items per worker are under way. The first exception is raised where
+    its result would have been yielded, and the rest is not begun.
+
+    Args:
+        function: Must be safe to call from several threads at once.
+        items: One for each image.
+        runtime: How many threads, and where progress is shown; one worker runs in
+            the calling thread.
+        title: Names the work in the progress display.
+    """
+    with runtime.progress.task(title, len(items)) as advance:
+        if runtime.workers <= 1:
+            for item in items:
+                yield function(item)
+                advance(1)
+            return
+        with _one_torch_thread(), ThreadPoolExecutor(runtime.workers) as pool:
+            pending: deque[Future[Result]] = deque()
+            try:
+                for item in items:
+                    pending.append(pool.submit(function, item))
+                    if len(pending) >= _AHEAD * runtime.workers:
+                        yield pending.popleft().result()
+                        advance(1)
+                while pending:
+                    yield pending.popleft().result()
+                    advance(1)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+def for_each_image(
+    function: Callable[[Item], None],
+    items: Sequence[Item],
+    *,
+    runtime: Runtime,
+    title: str,
+) -> None:
+    """Call ``function`` for each item, as ``map_images`` does."""
+    for _ in map_images(function, items, runtime=runtime, title=title):
+        pass
+
+
+def read_ahead(
+    read: Callable[[Item], Result], items: Sequence[Item]
+) -> Iterator[tuple[Item, Result]]:
+    """Yield each item with ``read(item)``, reading the next while one is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        pending: deque[Future[Result]] = deque()
+        for number, item in enumerate(items):
+            for later in items[number + len(pending) : number + 2]:
+                pending.append(pool.submit(read, later))
+            yield item, pending.popleft().result()
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Keep torch from starting a pool of its own in every worker."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,73 @@
+"""Segmenters on disk: what a network is, its weights, and its class names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tag2mask.artifacts.files import read_json, write_json
+from tag2mask.errors import ModelError
+from tag2mask.models.backbones import Backbone, make_backbone
+from tag2mask.models.deeplab import ASPP_RATES, LARGE_FOV_RATE, DeepLab
+from tag2mask.models.weights import load_module
+
+CARD = "model.json"
+WEIGHTS = "weights.safetensors"
+_RATES = {"deeplab_v1": (LARGE_FOV_RATE,), "deeplab_v2": ASPP_RATES}
+
+NetworkName = Literal["deeplab_v1", "deeplab_v2"]
+
+
+class Segmenter(NamedTuple):
+    """A trained segmenter.
+
+    Attributes:
+        network: From RGB images in [0, 1] to logits, in evaluation mode.
+        class_names: By class id, background first.
+        card: Everything else that is known of it, such as ``init``.
+    """
+
+    network: DeepLab
+    class_names: tuple[str, ...]
+    card: Mapping[str, Any]
+
+
+def make_network(
+    backbone: Backbone, network: NetworkName, *, num_classes: int
+) -> DeepLab:
+    """Put the heads of a network on a backbone."""
+    return DeepLab(backbone, num_classes=num_classes, rates=_RATES[network])
+
+
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """Write what ``load_segmenter`` needs beside the weights.
+
+    Args:
+        folder: Where weights.safetensors is or will be.
+        card: With ``network``, ``backbone``, ``backbone_options``, ``output_stride``,
+            ``dilate`` and ``class_names``; more may follow.
+    """
+    write_json(folder / CARD, dict(card))
+
+
+def load_segmenter(folder: Path) -> Segmenter:
+    """Load a segmenter from the folder of its card and weights.
+
+    Raises:
+        ModelError: If the folder holds no segmenter or the weights do not fit.
+    """
+    if not (folder / CARD).exists():
+        raise ModelError(
+            f"{folder} holds no segmenter: expected {CARD} and {WEIGHTS} in it"
+        )
+    card = read_json(folder / CARD)
+    class_names = tuple(card["class_names"])
+    backbone = make_backbone(
+        card["backbone"],
+        weights="none",
+        output_stride=card["output_stride"],
+        dilate=card["dilate"],
+        options=card["backbone_options"],
+    )
+    network = make_network(backbone, card["network"], num_classes=len(class_names))
+    load_module(network, folder / WEIGHTS, name=f"{card['network']} of {folder}")
+    return Segmenter(network.eval(), class_names, card)

@@ -1,0 +1,128 @@
+"""Weights on disk: read without running code, and checked before they are used."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tag2mask.artifacts.files import whole_file
+from tag2mask.errors import ModelError
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from a safetensors or a pth file.
+
+    Raises:
+        ModelError: If the file is missing or is no file of tensors, naming it.
+    """
+    if not path.is_file():
+        raise ModelError(
+            f"there is no weights file {path.absolute()}; `weights` is 'hub', 'none' "
+            f"or a path relative to the current folder"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        raise ModelError(
+            f"{path} holds more than tensors and is not loaded, since that could run "
+            f"code; save its state_dict as safetensors"
+        ) from None
+    except (SafetensorError, RuntimeError, OSError, ValueError, EOFError) as error:
+        raise ModelError(f"{path} cannot be read as weights: {error}") from None
+    return _state_dict(saved, path)
+
+
+def _state_dict(saved: object, path: Path) -> dict[str, Tensor]:
+    """Find the state dict in what common trainers save around it."""
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(saved, Mapping) and isinstance(saved.get(key), Mapping):
+            saved = saved[key]
+    if not isinstance(saved, Mapping) or not all(
+        isinstance(value, Tensor) for value in saved.values()
+    ):
+        raise ModelError(f"{path} holds no state dict of tensors")
+    return dict(saved)
+
+
+def load_backbone_weights(net: nn.Module, weights: str, *, name: str) -> None:
+    """Load a file into a timm model; its classifier may be of any size or absent.
+
+    ``hub`` and ``none`` load nothing here.
+
+    Raises:
+        ModelError: If the file's keys or shapes are those of another network.
+    """
+    if weights in ("hub", "none"):
+        return
+    found = read_weights(Path(weights))
+    head = tuple(_classifier_names(net))
+    expected = net.state_dict()
+    ours = {key for key in expected if not key.startswith(head)}
+    theirs = {key for key in found if not key.startswith(head)}
+    shapes = {key for key in ours & theirs if expected[key].shape != found[key].shape}
+    check_keys(Path(weights), name, missing=ours - theirs, extra=theirs - ours)
+    if shapes:
+        key = min(shapes)
+        raise ModelError(
+            f"{weights} is not of {name}: {key} has shape {list(found[key].shape)}, "
+            f"expected {list(expected[key].shape)}"
+        )
+    net.load_state_dict({key: found[key] for key in theirs}, strict=False)
+
+
+def check_keys(path: Path, name: str, *, missing: set[str], extra: set[str]) -> None:
+    """Raise unless both sets are empty, counters of batch norms aside.
+
+    Raises:
+        ModelError: Naming the first keys that are missing or unknown.
+    """
+    # batch norms folded into convolutions leave no counter behind
+    missing = {key for key in missing if not key.endswith("num_batches_tracked")}
+    if missing or extra:
+        raise ModelError(
+            f"{path} is not of {name}: {len(missing)} keys are missing"
+            f"{_few(missing)}, {len(extra)} are unknown{_few(extra)}"
+        )
+
+
+def load_module(module: nn.Module, path: Path, *, name: str) -> None:
+    """Load weights that ``save_module`` wrote, strictly.
+
+    Raises:
+        ModelError: If they are of another network.
+    """
+    found, expected = read_weights(path), module.state_dict()
+    check_keys(
+        path, name, missing=set(expected) - set(found), extra=set(found) - set(expected)
+    )
+    try:
+        module.load_state_dict(found, strict=False)
+    except RuntimeError as error:
+        raise ModelError(f"{path} is not of {name}: {error}") from None
+
+
+def save_module(module: nn.Module, path: Path) -> None:
+    """Write a module's weights as safetensors, whole or not at all."""
+    tensors = {
+        key: value.contiguous().cpu() for key, value in module.state_dict().items()
+    }
+    with whole_file(path) as scratch:
+        save_file(tensors, scratch)
+
+
+def _classifier_names(net: nn.Module) -> list[str]:
+    settings = getattr(net, "pretrained_cfg", {})
+    names = settings.get("classifier") or "classifier"
+    return [f"{each}." for each in ([names] if isinstance(names, str) else names)]
+
+
+def _few(keys: set[str]) -> str:
+    return f" ({', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''})" * bool(
+        keys
+    )

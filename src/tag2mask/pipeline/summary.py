@@ -1,0 +1,167 @@
+"""summary.json: every score with its protocol, every stage with its time."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tag2mask import config
+from tag2mask.artifacts.build import Artifact, Request
+from tag2mask.artifacts.files import digest, read_json, write_json
+from tag2mask.artifacts.labels import LabelFolder
+from tag2mask.artifacts.work import RUNS, SUMMARY
+from tag2mask.pipeline.builder import Step
+from tag2mask.pipeline.graph import Graph
+from tag2mask.pipeline.scoring import Scoring
+from tag2mask.stages import proxies, report, segment
+
+VERSION = 1
+
+
+def write_summary(graph: Graph, scoring: Scoring, made: Artifact, *, name: str) -> Path:
+    """Write ``runs/NAME-KEY/summary.json`` below the work folder and return its path.
+
+    Paths in it are relative to its own folder.
+    """
+    recipe = config.resolved(graph.recipe)
+    folder = graph.builder.work / RUNS / f"{name}-{digest(recipe)}"
+    steps = graph.builder.steps
+    record = {
+        "version": VERSION,
+        "name": name,
+        "recipe": recipe,
+        "scores": list(scoring.read()),
+        "proxies": _proxies(scoring),
+        "notes": list(graph.index_table().notes),
+        "warnings": list(_warnings(graph)),
+        "stages": _stages(steps, with_reuse=True),
+        "artifacts": _paths(graph, made, folder),
+    }
+    write_json(folder / SUMMARY, record)
+    return folder / SUMMARY
+
+
+def add_report(graph: Graph, scoring: Scoring, *, name: str) -> Artifact:
+    """Ask for the report of everything that was made."""
+    made = graph.made
+    builder = graph.builder
+    inputs = {"index": made.index, **made.predictions}
+    inputs |= {f"score {n}": each.artifact for n, each in enumerate(scoring.scored)}
+    inputs |= {f"proxy {n}": each for n, each in scoring.proxies.items()}
+    settings = graph.recipe.report.model_dump(mode="json") | {
+        "recipe": config.resolved(graph.recipe),
+        "name": name,
+    }
+    request = Request(
+        "report",
+        report.VERSION,
+        settings,
+        inputs,
+        uses_truth=graph.recipe.data.masks is not None,
+    )
+
+    def run(folder: Path) -> None:
+        content = report.Content(
+            title=name,
+            recipe=config.resolved(graph.recipe),
+            scores=list(scoring.read()),
+            proxies=_proxies(scoring),
+            notes=graph.index_table().notes,
+            warnings=list(_warnings(graph)),
+            stages=_stages(builder.steps, with_reuse=False),
+            environment=made.index.manifest["environment"],
+        )
+        report.run(
+            content,
+            _sources(graph, scoring),
+            graph.recipe.report,
+            folder,
+            runtime=graph.runtime,
+        )
+
+    return builder.make(request, run)
+
+
+def _sources(graph: Graph, scoring: Scoring) -> report.Sources:
+    made = graph.made
+    return report.Sources(
+        index=graph.index_table(),
+        voters=tuple(
+            report.Voter(
+                name,
+                voter.cam.folder / "cams",
+                LabelFolder(voter.seed.folder / "labels"),
+            )
+            for name, voter in made.voters.items()
+        ),
+        vote=made.vote.folder if made.vote else None,
+        min_support=graph.recipe.segment.min_support,
+        segment=made.segment.folder if made.segment else None,
+        predictions={
+            name: LabelFolder(each.folder / "labels")
+            for name, each in made.predictions.items()
+        },
+        test_split=graph.test_split,
+        masks=scoring.masks,
+    )
+
+
+def _proxies(scoring: Scoring) -> dict[str, Any]:
+    return {
+        name: read_json(artifact.folder / proxies.PROXIES)
+        for name, artifact in scoring.proxies.items()
+        if artifact.state == "finished"
+    }
+
+
+def _warnings(graph: Graph) -> Iterator[str]:
+    trained = graph.made.segment
+    if trained is not None and trained.state == "finished":
+        warning = segment.collapse_warning(trained.folder)
+        if warning:
+            yield warning
+
+
+def _stages(steps: Sequence[Step], *, with_reuse: bool) -> list[dict[str, Any]]:
+    """Return a row per stage; seconds are of the run that made it."""
+    rows = []
+    for stage, subject, artifact, state, num_images in steps:
+        if artifact.state != "finished":
+            continue
+        seconds = artifact.manifest["seconds"]
+        row = {
+            "stage": stage,
+            "subject": subject,
+            "key": artifact.key,
+            "seconds": seconds,
+            "images_per_second": (
+                round(num_images / seconds, 2) if num_images and seconds else None
+            ),
+        }
+        rows.append(row | {"reused": state == "finished"} if with_reuse else row)
+    return rows
+
+
+def _paths(graph: Graph, made_report: Artifact, folder: Path) -> dict[str, Any]:
+    def path(artifact: Artifact | None) -> str | None:
+        if artifact is None or artifact.state != "finished":
+            return None
+        return Path(os.path.relpath(artifact.folder, folder)).as_posix()
+
+    made = graph.made
+    report_folder = path(made_report)
+    return {
+        "index": path(made.index),
+        "voters": {
+            name: {
+                "localize": path(voter.localize),
+                "cam": path(voter.cam),
+                "seed": path(voter.seed),
+            }
+            for name, voter in made.voters.items()
+        },
+        "vote": path(made.vote),
+        "segment": path(made.segment),
+        "predict": {name: path(each) for name, each in made.predictions.items()},
+        "report": f"{report_folder}/{report.REPORT}" if report_folder else None,
+    }

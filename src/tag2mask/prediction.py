@@ -1,0 +1,159 @@
+"""Predict images with a finished model, and score folders of label maps."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tag2mask import config
+from tag2mask.artifacts.files import read_json, write_json
+from tag2mask.artifacts.labels import LabelFolder
+from tag2mask.artifacts.work import latest_summary
+from tag2mask.data.images import image_files
+from tag2mask.engine.runtime import Runtime
+from tag2mask.errors import DatasetError, ModelError, Tag2MaskError
+from tag2mask.models.segmenters import CARD, Segmenter, load_segmenter
+from tag2mask.stages import evaluate
+from tag2mask.stages.predict import Subject
+from tag2mask.stages.predict import run as predict_images
+
+CLASSES = "classes.json"
+
+
+def predict_files(
+    model: Path,
+    images: Sequence[Path],
+    out: Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    runtime: Runtime | None = None,
+) -> tuple[int, str]:
+    """Write an index PNG for each image, and classes.json, into ``out``.
+
+    Args:
+        model: summary.json of a run (or its work folder), or a segment folder.
+        images: Files, or folders that are searched for images. An image keeps its
+            path below the folder that was named.
+        out: Images that have a label map there are left alone.
+        changes: Keys of the recipe's table ``predict``. A run's own protocol is the
+            default; a segment folder's is one scale, no mirror, no CRF.
+        runtime: Where to compute.
+
+    Returns:
+        How many images there are, and the protocol in words.
+
+    Raises:
+        DatasetError: If there is no image, or two would share a label map.
+        ModelError: If ``model`` is neither.
+    """
+    segmenter, settings = _open_model(model)
+    text = json.dumps(settings.model_dump(mode="json") | dict(changes or {}))
+    settings = config.Predict.model_validate_json(text)
+    subjects = _subjects(images)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / CLASSES, list(segmenter.class_names))
+    predict_images(
+        segmenter.network, subjects, settings, out, runtime=runtime or Runtime()
+    )
+    scales = ", ".join(f"{scale:g}" for scale in settings.scales)
+    mirror = ", mirror" if settings.flip else ""
+    return len(subjects), f"scales {scales}{mirror}, CRF {settings.crf}"
+
+
+def evaluate_folders(
+    labels: Path,
+    masks: Path,
+    names: Path | None = None,
+    out: Path | None = None,
+    *,
+    runtime: Runtime | None = None,
+) -> dict[str, Any]:
+    """Score the label maps of a folder against masks of the same names.
+
+    Class names come from ``classes.json`` beside the label maps; without it the
+    classes are the ids that occur.
+
+    Args:
+        labels: Folder of index PNGs.
+        masks: Folder of ground-truth index PNGs, 255 = ignore.
+        names: File of the images to score, one a line; none: every label map.
+        out: Where the scores are written as JSON.
+        runtime: How many threads.
+
+    Returns:
+        The scores, as in a run's score.json.
+
+    Raises:
+        DatasetError: If a mask or a label map is missing or of another size.
+    """
+    runtime = runtime or Runtime()
+    truth = evaluate.open_folder(
+        LabelFolder(labels), masks, _listed(names), _class_names(labels), runtime
+    )
+    record = evaluate.score_labels(
+        LabelFolder(labels), truth, config.Evaluate(), runtime=runtime
+    )
+    if out is not None:
+        write_json(out, record)
+    return record
+
+
+def _open_model(model: Path) -> tuple[Segmenter, config.Predict]:
+    if (model / CARD).exists():
+        return load_segmenter(model), config.Predict()
+    try:
+        summary = latest_summary(model)
+    except Tag2MaskError:
+        raise ModelError(
+            f"{model} is no model: expected summary.json of a run, its work folder, or "
+            f"a segment folder with {CARD}"
+        ) from None
+    record = read_json(summary)
+    if not isinstance(record, dict) or "artifacts" not in record:
+        raise ModelError(f"{summary} is no summary of a run")
+    if record["artifacts"]["segment"] is None:
+        raise ModelError(f"{summary}: this run has no segmenter yet")
+    settings = config.Predict.model_validate_json(
+        json.dumps(record["recipe"]["predict"])
+    )
+    return load_segmenter(summary.parent / record["artifacts"]["segment"]), settings
+
+
+def _subjects(images: Sequence[Path]) -> list[Subject]:
+    found: dict[str, Path] = {}
+    for path in images:
+        if path.is_dir():
+            below = [
+                (name, file)
+                for name, files in image_files(path).items()
+                for file in files
+            ]
+        elif path.is_file():
+            below = [(path.stem, path)]
+        else:
+            raise DatasetError(f"there is no image or folder {path}")
+        for name, file in below:
+            if name in found:
+                raise DatasetError(
+                    f"{found[name]} and {file} would share the label map {name}.png; "
+                    f"predict them into folders of their own"
+                )
+            found[name] = file
+    if not found:
+        raise DatasetError(f"no image in {', '.join(map(str, images))}")
+    return [Subject(name, found[name]) for name in sorted(found)]
+
+
+def _listed(names: Path | None) -> list[str] | None:
+    if names is None:
+        return None
+    try:
+        lines = names.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{names} cannot be read as a list: {error}") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _class_names(labels: Path) -> tuple[str, ...] | None:
+    path = labels / CLASSES
+    return tuple(read_json(path)) if path.exists() else None

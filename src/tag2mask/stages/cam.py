@@ -1,0 +1,75 @@
+"""Stage cam: activation maps of the train split, read off a trained classifier."""
+
+from pathlib import Path
+
+import torch
+
+from tag2mask import config
+from tag2mask.artifacts.cams import STRIDE, Cams, cam_path, write_cams
+from tag2mask.artifacts.tables import ImageRecord, Index
+from tag2mask.data.images import read_image
+from tag2mask.engine.inference import activation_maps, batches_by_size, to_batch
+from tag2mask.engine.map_images import read_ahead
+from tag2mask.engine.runtime import Runtime
+from tag2mask.models.cam_network import CamNetwork
+
+VERSION = 1
+_PIXELS_PER_BATCH = {"cpu": 400_000, "cuda": 4_000_000}
+
+
+def run(
+    index: Index,
+    network: CamNetwork,
+    settings: config.CamInference,
+    folder: Path,
+    *,
+    scale: float,
+    runtime: Runtime,
+) -> None:
+    """Write cams/IMAGE.npz for every image of the train split.
+
+    Args:
+        index: The images and their tags.
+        network: The trained classifier.
+        settings: Scales, mirror and precision.
+        folder: Where the maps go; images that are there are not computed again.
+        scale: The voter's input scale; multiplies every scale of ``settings``.
+        runtime: Where to compute.
+    """
+    cams = folder / "cams"
+    images = index.split("train")
+    network.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batches = list(
+        batches_by_size(images, pixels=_PIXELS_PER_BATCH[runtime.device.type])
+    )
+
+    def read(batch: tuple[ImageRecord, ...]) -> list[torch.Tensor]:
+        return [torch.from_numpy(read_image(index.path(image))) for image in batch]
+
+    # whole batches, so that a resumed run computes what an unbroken one does
+    batches = [b for b in batches if not all(_exists(cams, image) for image in b)]
+    scales = [scale * each for each in settings.scales]
+    with (
+        runtime.progress.task("cam", sum(map(len, batches))) as advance,
+        torch.autocast(
+            runtime.device.type,
+            dtype=torch.bfloat16,
+            enabled=settings.precision != "32",
+        ),
+    ):
+        for batch, pixels in read_ahead(read, batches):
+            maps = activation_maps(
+                network.logit_maps,
+                to_batch(pixels, runtime.device),
+                scales=scales,
+                flip=settings.flip,
+                stride=STRIDE,
+            )
+            for image, each in zip(batch, maps.float().cpu(), strict=True):
+                tagged = each[[tag - 1 for tag in image.tags]]
+                write_cams(cams, image.name, Cams(tagged, image.tags))
+            advance(len(batch))
+
+
+def _exists(cams: Path, image: ImageRecord) -> bool:
+    return cam_path(cams, image.name).exists()

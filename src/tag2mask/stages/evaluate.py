@@ -1,0 +1,262 @@
+"""Stage evaluate: score label maps and activation maps against ground-truth masks."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from tag2mask import config
+from tag2mask.artifacts.cams import read_cams
+from tag2mask.artifacts.labels import LabelFolder, read_index_png
+from tag2mask.artifacts.tables import ImageRecord
+from tag2mask.data.masks import MaskFolder
+from tag2mask.engine.map_images import map_images
+from tag2mask.engine.runtime import Runtime
+from tag2mask.errors import DatasetError
+from tag2mask.functional.boundary import boundary_counts, boundary_iou
+from tag2mask.functional.metrics import (
+    Bootstrap,
+    Scores,
+    confusion_matrix,
+    mean_of_present,
+    scores_of,
+)
+from tag2mask.functional.shapes import BACKGROUND, IGNORE
+from tag2mask.functional.thresholds import ThresholdCurve
+
+VERSION = 1
+SCORE = "score.json"
+_DIGITS = 4
+_WORST = 12
+_NUM_THRESHOLDS = 200  # the field's 0.15 is one of them
+
+
+class Truth(NamedTuple):
+    """The images that are scored, and what is known of them.
+
+    Attributes:
+        images: Those of a split that have a mask.
+        masks: Their ground truth.
+        class_names: By class id, background first.
+    """
+
+    images: Sequence[ImageRecord]
+    masks: MaskFolder
+    class_names: Sequence[str]
+
+    def read(self, image: ImageRecord) -> np.ndarray:
+        """Return the mask of an image as ``UInt8 "h w"``."""
+        size = image.width, image.height
+        return self.masks.read(image.name, num_classes=len(self.class_names), size=size)
+
+
+def open_folder(
+    labels: LabelFolder,
+    masks: Path,
+    names: Sequence[str] | None,
+    class_names: Sequence[str] | None,
+    runtime: Runtime,
+) -> Truth:
+    """Return the truth of a folder of label maps that no run knows of.
+
+    Args:
+        labels: What will be scored.
+        masks: Folder of ground truth.
+        names: Images to score; None: every label map.
+        class_names: None: as many classes as the highest id needs, unnamed.
+        runtime: How many threads.
+
+    Raises:
+        DatasetError: If there is nothing to score, or an image lacks one of the two.
+    """
+    folder = MaskFolder(masks)
+    chosen = list(labels) if names is None else list(names)
+    lacking = [labels.path(name) for name in chosen if name not in labels]
+    lacking += [folder.path(name) for name in chosen if name not in folder]
+    if lacking or not chosen:
+        first = ", ".join(map(str, lacking[:3]))
+        raise DatasetError(
+            f"{len(lacking)} files are missing: {first}"
+            if lacking
+            else f"{labels.folder} holds no label map"
+        )
+
+    def look(name: str) -> tuple[ImageRecord, int]:
+        found, mask = labels[name].numpy(), read_index_png(folder.path(name))
+        highest = max(
+            int(each[each != IGNORE].max(initial=0)) for each in (found, mask)
+        )
+        return ImageRecord(name, "", mask.shape[1], mask.shape[0], (), ""), highest
+
+    looked = list(map_images(look, chosen, runtime=runtime, title="read"))
+    num_classes = 1 + max(highest for _, highest in looked)
+    names_found = class_names or [str(number) for number in range(num_classes)]
+    return Truth([image for image, _ in looked], folder, names_found)
+
+
+def score_labels(
+    labels: LabelFolder,
+    truth: Truth,
+    settings: config.Evaluate,
+    *,
+    runtime: Runtime,
+) -> dict[str, Any]:
+    """Return the scores of one label map per image, in percent.
+
+    One confusion matrix over all images; the worst images are named.
+    """
+    num_classes = len(truth.class_names)
+
+    def count(image: ImageRecord) -> tuple[np.ndarray, np.ndarray]:
+        found, mask = labels[image.name].numpy(), truth.read(image)
+        if found.shape != mask.shape:
+            raise DatasetError(
+                f"{labels.path(image.name)} is {found.shape[1]}x{found.shape[0]}, its "
+                f"mask {mask.shape[1]}x{mask.shape[0]}; they must be of one size"
+            )
+        confusion = _confusion(found, mask, num_classes, labels.path(image.name))
+        return confusion, boundary_counts(
+            found, mask, num_classes=num_classes, ratio=settings.boundary_ratio
+        )
+
+    total = np.zeros((num_classes, num_classes + 1), np.int64)
+    edges: np.ndarray | int = 0
+    bootstrap = Bootstrap(num_classes, max(1, settings.bootstrap))
+    by_image = []
+    counted = map_images(count, truth.images, runtime=runtime, title="evaluate")
+    for image, (confusion, boundary) in zip(truth.images, counted, strict=True):
+        total += confusion
+        edges = edges + boundary
+        bootstrap.add(confusion)
+        by_image.append((_percent(scores_of(confusion).miou), image.name))
+    record = describe_scores(scores_of(total), truth.class_names)
+    record["boundary_iou"] = _percent(mean_of_present(boundary_iou(np.asarray(edges))))
+    if settings.bootstrap:
+        record["interval"] = [_percent(value) for value in bootstrap.interval()]
+    worst = sorted(entry for entry in by_image if entry[0] is not None)[:_WORST]
+    record["worst_images"] = [{"image": name, "miou": miou} for miou, name in worst]
+    record["num_images"] = len(truth.images)
+    record["confusion"] = total.tolist()
+    return record
+
+
+def score_cams(
+    cams: Path,
+    truth: Truth,
+    settings: config.Evaluate,
+    *,
+    runtime: Runtime,
+) -> dict[str, Any]:
+    """Return the scores of activation maps at a fixed and at the best threshold.
+
+    A constant background score, argmax, all thresholds in one pass. The best one is
+    an oracle: it is chosen with the masks.
+    """
+    num_classes = len(truth.class_names)
+
+    def best_of(image: ImageRecord) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        found = read_cams(cams, image.name)
+        if not found.class_ids:
+            nothing = np.zeros((image.height, image.width), np.float32)
+            return nothing, nothing.astype(np.uint8), truth.read(image)
+        score, winner = found.at(image.height, image.width).max(dim=0)
+        ids = torch.tensor(found.class_ids, dtype=torch.uint8)
+        return score.clamp(0, 1).numpy(), ids[winner].numpy(), truth.read(image)
+
+    curve = ThresholdCurve(num_classes, _NUM_THRESHOLDS)
+    for score, winner, mask in map_images(
+        best_of, truth.images, runtime=runtime, title="evaluate cams"
+    ):
+        curve.add(score, winner, mask)
+    record: dict[str, Any] = {}
+    chosen = {"fixed": settings.cam_threshold, "oracle": curve.best().threshold}
+    for name, threshold in chosen.items():
+        place = round(threshold * _NUM_THRESHOLDS)
+        scores = scores_of(curve.confusion(place))
+        record[name] = describe_scores(scores, truth.class_names)
+        record[name]["threshold"] = place / _NUM_THRESHOLDS
+    record["num_images"] = len(truth.images)
+    record["miou_by_threshold"] = [_percent(value) for value in curve.miou()]
+    return record
+
+
+def score_support(
+    voted: Path,
+    truth: Truth,
+    *,
+    num_voters: int,
+    runtime: Runtime,
+) -> dict[str, Any]:
+    """Return what each threshold t calls clean.
+
+    ``coverage`` is the clean share of scored pixels, ``purity`` the share of clean
+    pixels that are right, both also for true objects and object labels alone
+    (multi-seed, tables 10 and 11).
+    """
+    labels, support = LabelFolder(voted / "labels"), LabelFolder(voted / "support")
+
+    def count(image: ImageRecord) -> Int64[np.ndarray, "t 5"]:
+        found, mask = labels[image.name].numpy(), truth.read(image)
+        scored, right = mask != IGNORE, found == mask
+        true_object = scored & (mask != BACKGROUND)
+        votes = support[image.name].numpy()
+        rows = []
+        for threshold in range(1, num_voters + 1):
+            clean = scored & (votes >= threshold)
+            sets = (scored, clean, clean & right, true_object, true_object & clean)
+            rows.append([int(np.count_nonzero(each)) for each in sets])
+        return np.array(rows, np.int64)
+
+    total = np.zeros((num_voters, 5), np.int64)
+    for each in map_images(count, truth.images, runtime=runtime, title="evaluate vote"):
+        total += each
+    rows = [
+        {
+            "min_support": number,
+            "coverage": _percent(clean / max(1, scored)),
+            "purity": _percent(right / max(1, clean)),
+            "object_coverage": _percent(clean_object / max(1, objects)),
+        }
+        for number, (scored, clean, right, objects, clean_object) in enumerate(
+            total.tolist(), 1
+        )
+    ]
+    return {"by_min_support": rows, "num_images": len(truth.images)}
+
+
+def describe_scores(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
+    """Return scores in percent, by class name; None where one is undefined."""
+    by_name: Mapping[str, np.ndarray] = {
+        "per_class": scores.iou,
+        "precision": scores.precision,
+        "recall": scores.recall,
+        "fpr": scores.fpr,
+        "fnr": scores.fnr,
+    }
+    record: dict[str, Any] = {"miou": _percent(scores.miou), "unit": "%"}
+    for name, values in by_name.items():
+        record[name] = {
+            each: _percent(value)
+            for each, value in zip(class_names, values, strict=True)
+        }
+    for name in ("pixel_accuracy", "coverage", "purity"):
+        record[name] = _percent(getattr(scores, name))
+    return record
+
+
+def _confusion(
+    found: np.ndarray, mask: np.ndarray, num_classes: int, path: Path
+) -> np.ndarray:
+    try:
+        return confusion_matrix(found, mask, num_classes=num_classes)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from None
+
+
+def _percent(share: float | np.floating[Any] | np.ndarray) -> float | None:
+    """Round a share to percent; a nan, an undefined score, becomes None."""
+    value = float(share)
+    return None if np.isnan(value) else round(100 * value, _DIGITS)

@@ -1,0 +1,125 @@
+"""Stage index: which images there are, checked, with every problem told at once."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import assert_never
+
+from tag2mask import config
+from tag2mask.artifacts.files import digest
+from tag2mask.artifacts.tables import ImageRecord, write_index
+from tag2mask.data.images import read_image
+from tag2mask.data.layouts import Listed, Listing, list_folder
+from tag2mask.data.masks import MaskFolder
+from tag2mask.engine.map_images import map_images
+from tag2mask.engine.runtime import Runtime
+from tag2mask.errors import DatasetError, Tag2MaskError
+
+VERSION = 1
+_MOST_PROBLEMS = 50
+
+
+def list_images(data: config.FolderData) -> Listing:
+    """List a data set as its layout says, with splits named ``train`` and ``val``."""
+    match data:
+        case config.FolderData():
+            listing = list_folder(
+                data.root, images=data.images, tags=data.tags, classes=data.classes
+            )
+        case _:
+            assert_never(data)
+    names = {data.splits.train: "train", data.splits.val: "val"}
+    images = [
+        image._replace(split=names[image.split])
+        for image in listing.images
+        if image.split in names
+    ]
+    if not any(image.split == "train" for image in images):
+        found = sorted({image.split for image in listing.images})
+        problem = f"no image is of split {data.splits.train!r}; found: {found}"
+        return listing._replace(problems=(*listing.problems, problem))
+    notes = list(listing.notes)
+    if left_out := len(listing.images) - len(images):
+        notes.append(f"{left_out} images are of neither split: left out")
+    return listing._replace(images=tuple(images), notes=tuple(notes))
+
+
+def fingerprint(data: config.FolderData, listing: Listing) -> str:
+    """Digest names, sizes in bytes and tags; another digest means other data.
+
+    Raises:
+        DatasetError: If the listing has problems, all of them in one message.
+    """
+    _refuse(listing.problems, data)
+    images = [
+        [*image, (data.root / image.file).stat().st_size] for image in listing.images
+    ]
+    return digest([images, listing.class_names])
+
+
+def run(
+    data: config.FolderData, listing: Listing, folder: Path, *, runtime: Runtime
+) -> None:
+    """Write images.jsonl, classes.json and notes.json.
+
+    Every image is decoded and every mask read once.
+
+    Raises:
+        DatasetError: Listing all images and masks that cannot be used.
+    """
+    masks = MaskFolder(data.root / data.masks) if data.masks is not None else None
+    ids = {name: number for number, name in enumerate(listing.class_names)}
+
+    def check(image: Listed) -> tuple[ImageRecord | None, str]:
+        return _check(image, data.root, ids, masks)
+
+    records, problems, bad = [], [], 0
+    checked = map_images(check, listing.images, runtime=runtime, title="index")
+    for record, problem in checked:
+        if record is None and data.skip_bad:
+            bad += 1
+            continue
+        if problem:
+            problems.append(problem)
+        if record is not None:
+            records.append(record)
+    _refuse(problems, data)
+    notes = [*listing.notes, *_notes(records, bad)]
+    write_index(folder, records, listing.class_names, notes)
+
+
+def _check(
+    image: Listed, root: Path, ids: Mapping[str, int], masks: MaskFolder | None
+) -> tuple[ImageRecord | None, str]:
+    """Read an image, and its mask if there is one; say what is wrong with them."""
+    try:
+        height, width = read_image(root / image.file).shape[:2]
+    except Tag2MaskError as error:
+        return None, str(error)
+    problem = ""
+    if masks is not None and image.name in masks:
+        try:
+            masks.read(image.name, num_classes=len(ids), size=(width, height))
+        except Tag2MaskError as error:
+            problem = str(error)
+    tags = tuple(sorted(ids[tag] for tag in image.tags))
+    record = ImageRecord(image.name, image.file, width, height, tags, image.split)
+    return record, problem
+
+
+def _notes(records: Sequence[ImageRecord], bad: int) -> list[str]:
+    notes = []
+    if bad:
+        notes.append(f"{bad} images cannot be read: left out (data.skip_bad)")
+    if untagged := sum(not record.tags for record in records):
+        notes.append(f"{untagged} images have no tag: they count as background only")
+    return notes
+
+
+def _refuse(problems: Sequence[str], data: config.FolderData) -> None:
+    if not problems:
+        return
+    shown = [f"  {problem}" for problem in problems[:_MOST_PROBLEMS]]
+    if len(problems) > _MOST_PROBLEMS:
+        shown.append(f"  and {len(problems) - _MOST_PROBLEMS} more")
+    heading = f"{data.root}: {len(problems)} problems with the data:"
+    raise DatasetError("\n".join([heading, *shown]))

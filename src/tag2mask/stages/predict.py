@@ -1,0 +1,86 @@
+"""Stage predict: label maps of images, by a trained segmenter."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from tag2mask import config
+from tag2mask.artifacts.labels import LabelFolder, write_labels
+from tag2mask.data.images import read_image
+from tag2mask.engine.inference import class_logits, to_batch
+from tag2mask.engine.map_images import read_ahead
+from tag2mask.engine.runtime import Runtime
+from tag2mask.functional.crf import dense_crf
+from tag2mask.models.deeplab import DeepLab
+
+VERSION = 1
+_LEAST_PROBABILITY = 0.01
+"""Labels that reach it nowhere are left out of the CRF."""
+
+
+class Subject(NamedTuple):
+    """An image to predict: its name in the output, and its file."""
+
+    name: str
+    path: Path
+
+
+def run(
+    network: DeepLab,
+    images: Sequence[Subject],
+    settings: config.Predict,
+    labels: Path,
+    *,
+    runtime: Runtime,
+) -> None:
+    """Write LABELS/NAME.png for every image, one at a time.
+
+    One image a step, so that the labels of an image do not depend on its company.
+    Images that have labels already are left alone.
+
+    Args:
+        network: In evaluation mode.
+        images: What to predict.
+        settings: Scales, mirror, CRF and precision.
+        labels: Folder of the label maps.
+        runtime: Where to compute.
+    """
+    done = LabelFolder(labels)
+    network.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    missing = [image for image in images if image.name not in done]
+
+    def read(image: Subject) -> UInt8[Tensor, "h w 3"]:
+        return torch.from_numpy(read_image(image.path))
+
+    with runtime.progress.task("predict", len(missing)) as advance:
+        for image, pixels in read_ahead(read, missing):
+            found = predict_labels(network, pixels, settings, runtime.device)
+            write_labels(labels, image.name, found)
+            advance(1)
+
+
+def predict_labels(
+    network: DeepLab,
+    image: UInt8[Tensor, "h w 3"],
+    settings: config.Predict,
+    device: torch.device,
+) -> UInt8[Tensor, "h w"]:
+    """Return the class of each pixel of an image of any size; it never sees tags."""
+    bf16 = settings.precision == "bf16"
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        logits = class_logits(
+            network,
+            to_batch([image], device),
+            scales=settings.scales,
+            flip=settings.flip,
+        )[0]
+    if settings.crf != "none":
+        probabilities = logits.softmax(0).cpu()
+        logits = dense_crf(
+            probabilities, image, preset=settings.crf, min_score=_LEAST_PROBABILITY
+        )
+    return logits.argmax(0).to(torch.uint8).cpu()

@@ -1,0 +1,100 @@
+"""What the stages that train have in common: from a recipe's table to weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from tag2mask import config
+from tag2mask.data.augment import Augmentation
+from tag2mask.data.sampling import Tickets
+from tag2mask.engine.loop import CHECKPOINT, Batch, Learner, Length, Losses, fit
+from tag2mask.engine.optimizers import make_optimizer, make_schedule
+from tag2mask.engine.runtime import Runtime
+from tag2mask.models.backbones import Backbone, make_backbone
+from tag2mask.models.weights import save_module
+
+WEIGHTS = "weights.safetensors"
+
+
+def seed_everything(random_seed: int) -> None:
+    """Seed torch, before a network is built; batches have generators of their own."""
+    torch.manual_seed(random_seed)
+
+
+def training_backbone(training: config.Training) -> Backbone:
+    """Build, load and partly freeze the backbone that a table asks for."""
+    backbone = make_backbone(
+        training.backbone,
+        weights=training.weights,
+        output_stride=training.output_stride,
+        dilate=training.dilate,
+        options=training.backbone_options,
+    )
+    backbone.freeze(batch_norm=training.freeze_batch_norm, parts=training.freeze)
+    return backbone
+
+
+def augmentation(training: config.Training, backbone: Backbone) -> Augmentation:
+    """Return the augmentation of a table, padding with the backbone's mean colour."""
+    return Augmentation(
+        crop=training.crop,
+        rescale=training.rescale,
+        colour_jitter=training.colour_jitter,
+        fill=backbone.mean.flatten().tolist(),
+    )
+
+
+def train(
+    model: nn.Module,
+    losses_of: Callable[[nn.Module, Batch, int], Losses],
+    tickets: Tickets,
+    training: config.Training,
+    folder: Path,
+    runtime: Runtime,
+) -> None:
+    """Train ``model`` and write its weights; nothing is done if they are there.
+
+    Args:
+        model: With parts ``backbone`` and ``head``.
+        losses_of: As in ``engine.loop.Learner``.
+        tickets: The samples, shuffled and augmented.
+        training: The table.
+        folder: Where weights, log and checkpoint are.
+        runtime: Where to train.
+    """
+    if (folder / WEIGHTS).exists():
+        return
+    optimizer = make_optimizer(
+        model,
+        kind=training.optimizer,
+        learning_rate=training.learning_rate,
+        head_factor=training.head_factor,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+    )
+    schedule = make_schedule(
+        optimizer,
+        kind=training.schedule,
+        steps=training.steps,
+        power=training.power,
+        warmup=training.warmup,
+    )
+    fit(
+        Learner(model, losses_of, optimizer, schedule),
+        tickets,
+        Length(training.steps, training.batch, training.clip_norm, training.precision),
+        folder=folder,
+        runtime=runtime,
+    )
+    save_module(model, folder / WEIGHTS)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def multi_hot(tags: tuple[int, ...], num_classes: int) -> np.ndarray:
+    """Return one number per class without background: 1 where it is a tag."""
+    hot = np.zeros(num_classes - 1, np.float32)
+    hot[[tag - 1 for tag in tags]] = 1
+    return hot
