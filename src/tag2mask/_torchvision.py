@@ -29,7 +29,7 @@ def import_torchvision() -> None:
             raise
         for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
+        library = torch.library.Library("torchvision", "FRAGMENT")
         for schema in _SCHEMAS:
             library.define(schema)
         _libraries.append(library)

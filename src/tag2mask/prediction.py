@@ -21,9 +21,9 @@ CLASSES = "classes.json"
 
 
 def predict_files(
-    model: Path,
-    images: Sequence[Path],
-    out: Path,
+    model: Path | str,
+    images: Sequence[Path | str],
+    out: Path | str,
     changes: Mapping[str, Any] | None = None,
     *,
     runtime: Runtime | None = None,
@@ -46,10 +46,11 @@ def predict_files(
         DatasetError: If there is no image, or two would share a label map.
         ModelError: If ``model`` is neither.
     """
-    segmenter, settings = _open_model(model)
+    out = Path(out)
+    segmenter, settings = _open_model(Path(model))
     text = json.dumps(settings.model_dump(mode="json") | dict(changes or {}))
     settings = config.Predict.model_validate_json(text)
-    subjects = _subjects(images)
+    subjects = _subjects([Path(image) for image in images])
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / CLASSES, list(segmenter.class_names))
     predict_images(

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tag2mask.artifacts.files import (
+    clear_scratch,
     digest,
     file_digest,
+    is_scratch,
     read_digests,
     read_json,
     write_digests,
@@ -56,13 +58,19 @@ class Artifact:
         """Return the record that the stage left when it finished.
 
         Raises:
-            ArtifactError: If the artifact is not finished, or is of a newer version.
+            ArtifactError: If the artifact is not finished, is of a newer version, or
+                its manifest is none of ours.
         """
         if self.state != "finished":
             raise ArtifactError(
                 f"{self.folder} is not finished: run its recipe again to finish it"
             )
         record: Mapping[str, Any] = read_json(self.folder / MANIFEST)
+        if not isinstance(record, dict) or "work_version" not in record:
+            raise ArtifactError(
+                f"{self.folder / MANIFEST} is no manifest of tag2mask; delete its "
+                f"folder to have it made again, or choose another --work folder"
+            )
         if record["work_version"] > WORK_VERSION:
             raise ArtifactError(
                 f"{self.folder} was written by a newer tag2mask (work version "
@@ -87,12 +95,19 @@ class Artifact:
         if not listing.exists() or file_digest(listing) != self.manifest["files"]:
             return [f"{listing} is missing or altered"]
         found = []
-        for name, recorded in read_digests(listing).items():
+        recorded = read_digests(listing)
+        for name, value in recorded.items():
             path = self.folder / name
-            if not path.exists():
+            if not path.is_file():
                 found.append(f"{path} is missing")
-            elif file_digest(path) != recorded:
+            elif file_digest(path) != value:
                 found.append(f"{path} is not the file that its stage wrote")
+        own = {listing, self.folder / MANIFEST}
+        for path in sorted(self.folder.rglob("*")):
+            name = path.relative_to(self.folder).as_posix()
+            is_other = path in own or is_scratch(path) or not path.is_file()
+            if name not in recorded and not is_other:
+                found.append(f"{path} was added after its stage finished")
         return found
 
     def discard(self) -> None:
@@ -137,16 +152,28 @@ def build(work: Path, request: Request, make: Callable[[Path], None]) -> Artifac
 
     ``make`` may find files of an interrupted attempt in the folder; each is whole,
     so it need only add what is missing. The manifest is written last.
+
+    Raises:
+        ArtifactError: If the folder cannot be written, or was finished by a newer
+            version.
     """
     artifact = request.artifact(work)
     if artifact.state == "finished":
+        _ = artifact.manifest  # refuses what a newer version wrote
         return artifact
-    artifact.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        artifact.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot make {artifact.folder}: {error.strerror}; choose another --work "
+            f"folder"
+        ) from None
     begun = time.perf_counter()
     make(artifact.folder)
     seconds = time.perf_counter() - begun
     listing = artifact.folder / DIGESTS
     listing.unlink(missing_ok=True)
+    clear_scratch(artifact.folder)
     write_digests(artifact.folder, listing)
     inputs = request.inputs.values()
     record = {

@@ -62,7 +62,7 @@ def read_cams(folder: Path, name: str) -> Cams:
         with np.load(path, allow_pickle=False) as arrays:
             maps = torch.from_numpy(arrays["maps"].astype(np.float32))
             return Cams(maps, tuple(arrays["class_ids"].tolist()))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ArtifactError(
             f"{path} cannot be read as activation maps: {error}; delete its folder to "
             f"have it made again"

@@ -5,13 +5,15 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tag2mask.errors import ArtifactError
 
 SCRATCH_PREFIX = ".scratch-"
+_TAIL = 40
+"""Characters of a name that its scratch file keeps: a file system allows 255 bytes."""
 
 
 @contextmanager
@@ -25,9 +27,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         ArtifactError: If the disk is full or the folder cannot be written.
     """
-    scratch = path.with_name(
-        f"{SCRATCH_PREFIX}{os.getpid()}-{threading.get_ident()}-{path.name}"
-    )
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    scratch = path.with_name(f"{SCRATCH_PREFIX}{writer}-{path.name[-_TAIL:]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield scratch
@@ -38,7 +39,19 @@ def whole_file(path: Path) -> Iterator[Path]:
             f"another folder, then run the same command again: it continues"
         ) from error
     finally:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):  # it must not hide why the file was not written
+            scratch.unlink(missing_ok=True)
+
+
+def is_scratch(path: Path) -> bool:
+    """Whether a file is what a crash left of ``whole_file``."""
+    return path.name.startswith(SCRATCH_PREFIX)
+
+
+def clear_scratch(folder: Path) -> None:
+    """Delete what a crash left of ``whole_file`` below a folder."""
+    for path in folder.rglob(f"{SCRATCH_PREFIX}*"):
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -76,10 +89,16 @@ def digest(value: object) -> str:
 
 
 def write_digests(folder: Path, listing: Path) -> None:
-    """List the SHA-256 of every file below ``folder`` as ``sha256sum`` does."""
-    with whole_file(listing) as scratch, scratch.open("w", encoding="utf-8") as stream:
+    """List the SHA-256 of every file below ``folder`` as ``sha256sum`` does.
+
+    A name with a line break would not survive; no image can have one.
+    """
+    with (
+        whole_file(listing) as scratch,
+        scratch.open("w", encoding="utf-8", newline="\n") as stream,
+    ):
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and not path.name.startswith(SCRATCH_PREFIX):
+            if path.is_file() and not is_scratch(path):
                 name = path.relative_to(folder).as_posix()
                 stream.write(f"{file_digest(path)}  {name}\n")
 
@@ -88,7 +107,7 @@ def read_digests(listing: Path) -> Mapping[str, str]:
     """Read what ``write_digests`` wrote: file name to SHA-256."""
     rows = (
         line.split("  ", 1)
-        for line in listing.read_text(encoding="utf-8").splitlines()
+        for line in listing.read_text(encoding="utf-8").split("\n")
         if line
     )
     return {name: value for value, name in rows}

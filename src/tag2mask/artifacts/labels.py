@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from tag2mask.artifacts.files import whole_file
+from tag2mask.artifacts.files import is_scratch, whole_file
 from tag2mask.errors import ArtifactError
 from tag2mask.functional.palette import voc_palette
 
@@ -34,7 +34,7 @@ class LabelFolder(Mapping[str, Tensor]):
         return torch.from_numpy(read_index_png(path))
 
     def __iter__(self) -> Iterator[str]:
-        paths = sorted(self.folder.rglob("*.png"))
+        paths = sorted(p for p in self.folder.rglob("*.png") if not is_scratch(p))
         return (p.relative_to(self.folder).with_suffix("").as_posix() for p in paths)
 
     def __len__(self) -> int:
@@ -51,20 +51,28 @@ def read_index_png(path: Path) -> UInt8[np.ndarray, "h w"]:
         ArtifactError: If the file cannot be read or stores colours, naming it.
     """
     try:
-        with Image.open(path) as picture:
-            if picture.mode not in ("L", "P"):
+        # the depth is asked for, since Pillow stretches grey of fewer bits to 0..255
+        with Image.open(path, formats=("PNG",)) as picture:
+            stored = f"{picture.mode}, {_depth(path)} bits"
+            if stored != "L, 8 bits" and picture.mode != "P":
                 raise ArtifactError(
                     f"{path}: expected an 8-bit palette or grey PNG with one class id "
-                    f"per pixel, got mode {picture.mode}; save it as an index PNG"
+                    f"per pixel, got mode {stored}; save it as an index PNG"
                 )
             return np.array(picture)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ArtifactError(f"{path} cannot be read as a PNG: {error}") from error
+
+
+def _depth(path: Path) -> int:
+    """Return the bits per channel of a PNG, from its header."""
+    with path.open("rb") as stream:
+        return stream.read(25)[-1]
 
 
 def write_labels(folder: Path, name: str, labels: UInt8[Tensor, "h w"]) -> None:
     """Write one label map with PASCAL VOC's palette, whole or not at all."""
-    picture = Image.fromarray(labels.cpu().numpy(), mode="L")
+    picture = Image.fromarray(labels.cpu().numpy())
     picture.putpalette(voc_palette())
     with whole_file(folder / f"{name}.png") as scratch:
         picture.save(scratch, format="PNG", compress_level=1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tag2mask.artifacts.files import read_json, whole_file, write_json
+from tag2mask.errors import ArtifactError
 
 
 class ImageRecord(NamedTuple):
@@ -48,9 +49,16 @@ class Index:
     @cached_property
     def images(self) -> tuple[ImageRecord, ...]:
         """All images, sorted by name."""
-        with (self.folder / "images.jsonl").open(encoding="utf-8") as stream:
-            rows = (ImageRecord(**json.loads(line)) for line in stream)
-            return tuple(row._replace(tags=tuple(row.tags)) for row in rows)
+        path = self.folder / "images.jsonl"
+        try:
+            with path.open(encoding="utf-8") as stream:
+                rows = [ImageRecord(**json.loads(line)) for line in stream]
+        except (OSError, ValueError, TypeError) as error:
+            raise ArtifactError(
+                f"{path} cannot be read as an index: {error}; delete its folder to "
+                f"have it made again"
+            ) from None
+        return tuple(row._replace(tags=tuple(row.tags)) for row in rows)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What is in a work folder, and what of it no run uses."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tag2mask.errors import ArtifactError
 
 SUMMARY = "summary.json"
 RUNS = "runs"
+_KEY = re.compile("[0-9a-f]{12}")
 
 
 def artifacts_below(work: Path) -> list[Artifact]:
@@ -42,7 +44,10 @@ def latest_summary(path: Path) -> Path:
 
 
 def unused(work: Path) -> list[Artifact]:
-    """Return the artifacts that no summary below ``work`` names, unfinished ones too.
+    """Return the artifacts that no summary below ``work`` names.
+
+    An unfinished one counts where its stage has finished another; a folder whose name
+    is no key is never one.
 
     Raises:
         ArtifactError: If ``work`` is no work folder.
@@ -55,7 +60,7 @@ def unused(work: Path) -> list[Artifact]:
     }
     stages = {artifact.stage for artifact in finished}
     folders = (f for stage in sorted(stages) for f in sorted((work / stage).iterdir()))
-    every = (Artifact(folder) for folder in folders if folder.is_dir())
+    every = (Artifact(f) for f in folders if f.is_dir() and _KEY.fullmatch(f.name))
     return [each for each in every if (each.stage, each.key) not in used]
 
 

@@ -5,7 +5,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -33,32 +33,38 @@ def find_recipe(recipe: Path) -> Path:
     )
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply ``table.key=value`` overrides in their order.
 
     Args:
         path: A TOML file, or the name of a shipped recipe.
-        overrides: The value is TOML; what is not TOML is taken as text.
+        overrides: The value is TOML; what is not TOML is taken as text. A table
+            replaces the one that is there.
 
     Raises:
         RecipeError: With one line for each key that is unknown, missing or wrong.
     """
-    path = find_recipe(path)
+    path = find_recipe(Path(path))
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not TOML: {error}") from None
     for override in overrides:
-        _merge(table, _parse(override))
+        keys, value = _parse(override)
+        _set(table, keys, value)
     try:
         # strict JSON accepts just what TOML can say: lists for tuples, text for paths
         return Recipe.model_validate_json(json.dumps(table, default=str))
     except ValidationError as error:
-        problems = [
-            _explain(item["loc"], item["type"], item["msg"], table)
-            for item in error.errors()
-        ]
-        raise RecipeError("\n".join([f"{path} is not a recipe:", *problems])) from None
+        problems: dict[str, list[str]] = {}
+        for item in error.errors():
+            key = _typed(item["loc"], item["type"], table)
+            text = _explain(key, item["type"], item["msg"])
+            problems.setdefault(key, []).append(text)
+        lines = [_line(key, texts) for key, texts in problems.items()]
+        raise RecipeError("\n".join([f"{path} is not a recipe:", *lines])) from None
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:
@@ -66,51 +72,93 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json")
 
 
-def _parse(override: str) -> dict[str, Any]:
+def _parse(override: str) -> tuple[list[str], Any]:
+    """Split ``a.b=value`` into the keys and the value."""
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
         raise RecipeError(f"--set expects KEY=VALUE, got {override!r}")
-    for text in (value, json.dumps(value.strip())):
-        try:
-            return tomllib.loads(f"{key} = {text}")
-        except tomllib.TOMLDecodeError:
-            continue
-    raise RecipeError(f"--set: {key.strip()!r} is not a key such as segment.steps")
+    rest: Any
+    try:
+        rest = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        raise RecipeError(
+            f"--set: {key.strip()!r} is not a key such as segment.steps"
+        ) from None
+    keys = []
+    while isinstance(rest, dict):
+        part, rest = rest.popitem()
+        keys.append(part)
+    try:
+        parsed = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return keys, value.strip()
+    return keys, parsed["value"] if len(parsed) == 1 else value.strip()
 
 
-def _merge(table: dict[str, Any], change: dict[str, Any]) -> None:
-    for key, value in change.items():
-        if isinstance(value, dict) and isinstance(table.get(key), dict):
-            _merge(table[key], value)
-        else:
-            table[key] = value
+def _set(table: dict[str, Any], keys: Sequence[str], value: object) -> None:
+    *parents, last = keys
+    for key in parents:
+        if not isinstance(table.get(key), dict):
+            table[key] = {}
+        table = table[key]
+    table[last] = value
 
 
-def _explain(
-    location: tuple[int | str, ...], kind: str, message: str, table: dict[str, Any]
-) -> str:
-    """Say what is wrong with a key, spelled as the user typed it."""
-    if not location:
-        return f"  {message}"
-    key = ".".join(_typed(location, table))
+def _line(key: str, texts: Sequence[str]) -> str:
+    said = "; or ".join(dict.fromkeys(texts))
+    return f"  {key}: {said}" if key else f"  {said}"
+
+
+def _explain(key: str, kind: str, message: str) -> str:
+    """Say what is wrong with a key."""
     if kind != "extra_forbidden":
-        return f"  {key}: {message}"
-    near = difflib.get_close_matches(str(location[-1]), set(_all_keys()), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"  {key}: there is no such key{hint}"
+        return message.removeprefix("Value error, ")
+    table, _, last = key.rpartition(".")
+    known = list(_paths(Recipe))
+    beside = {
+        path.rpartition(".")[2]
+        for path in known
+        if _without_name(path.rpartition(".")[0]) == _without_name(table)
+    }
+    if near := difflib.get_close_matches(last, beside, n=1):
+        return f"there is no such key; did you mean {near[0]!r}?"
+    elsewhere = [p for p in dict.fromkeys(known) if p.rpartition(".")[2] == last]
+    hint = f"; did you mean {' or '.join(elsewhere[:3])}?" if elsewhere else ""
+    return f"there is no such key{hint}"
 
 
-def _typed(location: tuple[int | str, ...], table: Any) -> Iterator[str]:  # noqa: ANN401
-    """Leave out the union tags that pydantic adds to a location."""
-    *tables, last = location
-    for part in tables:
-        if isinstance(table, dict) and part in table:
+def _typed(location: tuple[int | str, ...], kind: str, table: Any) -> str:  # noqa: ANN401
+    """Spell a location as the user typed it, without the tags that pydantic adds."""
+    found = ""
+    for part in location:
+        if isinstance(table, list) and isinstance(part, int) and part < len(table):
             table = table[part]
-            yield str(part)
-    yield str(last)
+            found += f"[{part}]"
+        elif isinstance(table, dict) and part in table:
+            table = table[str(part)]
+            found += f".{part}"
+    if kind == "missing":
+        found += f".{location[-1]}"
+    return found.lstrip(".")
 
 
-def _all_keys(schema: type[Schema] = Schema) -> Iterator[str]:
-    yield from schema.model_fields
-    for child in schema.__subclasses__():
-        yield from _all_keys(child)
+def _without_name(table: str) -> str:
+    """Leave out the name that a user gave to a voter."""
+    first, *rest = table.split(".")
+    return ".".join([first, *rest[1:]]) if first == "voters" else table
+
+
+def _paths(schema: type[Schema]) -> Iterator[str]:
+    """Yield the dotted path of every key of a table and of the tables below."""
+    for name, field in schema.model_fields.items():
+        yield name
+        prefix = f"{name}.NAME" if get_origin(field.annotation) is dict else name
+        for table in _tables(field.annotation):
+            yield from (f"{prefix}.{path}" for path in _paths(table))
+
+
+def _tables(annotation: object) -> Iterator[type[Schema]]:
+    if isinstance(annotation, type) and issubclass(annotation, Schema):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _tables(part)

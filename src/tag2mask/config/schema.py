@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -32,9 +33,24 @@ def _one_as_many(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _none_twice(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Refuse values that would give two results one name."""
+    names = [f"{value:g}" for value in values]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{', '.join(twice)} is named twice")
+    return values
+
+
 Scales = Annotated[
     tuple[Annotated[float, Field(gt=0.1, le=4)], ...],
     BeforeValidator(_one_as_many),
+    AfterValidator(_none_twice),
+    Field(min_length=1),
+]
+Dropouts = Annotated[
+    tuple[Annotated[float, Field(ge=0, lt=1)], ...],
+    BeforeValidator(_one_as_many),
+    AfterValidator(_none_twice),
     Field(min_length=1),
 ]
 Crf = Literal["none", "seeds", "irn_labels", "deeplab"]
@@ -44,7 +60,9 @@ Precision = Literal["32", "bf16"]
 class Schema(BaseModel):
     """A frozen table of a recipe that knows all its keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
+    )
 
 
 class Splits(Schema):
@@ -52,6 +70,12 @@ class Splits(Schema):
 
     train: str = "train"
     val: str = "val"
+
+    @model_validator(mode="after")
+    def _splits_differ(self) -> Self:
+        if self.train == self.val:
+            raise ValueError(f"train and val must differ, both are {self.train!r}")
+        return self
 
 
 class FolderData(Schema):
@@ -81,7 +105,9 @@ class Training(Schema):
     weights: str = "hub"
     """``hub`` (timm's ImageNet weights), ``none``, or a safetensors or pth file."""
     backbone_options: dict[str, str | int | float | bool] = {}
-    """Further arguments of ``timm.create_model``, as ``pad_type = "same"``."""
+    """Further arguments of ``timm.create_model``, as ``pad_type = "same"``; ``mean``
+    and ``std`` are of the inputs that the weights expect, one number for R, G and B
+    in [0, 1], and default to timm's."""
     freeze: tuple[str, ...] = ()
     """Parts of the backbone that do not train, as ``blocks.0``."""
     output_stride: Literal[8, 16, 32] = 16
@@ -173,11 +199,7 @@ class Classifier(Training):
     rescale: tuple[PositiveFloat, PositiveFloat] = (0.5, 1.0)
     learning_rate: PositiveFloat = 0.01
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    dropout: Annotated[
-        tuple[Annotated[float, Field(ge=0, lt=1)], ...],
-        BeforeValidator(_one_as_many),
-        Field(min_length=1),
-    ] = (0.05, 0.10, 0.20, 0.30)
+    dropout: Dropouts = (0.05, 0.10, 0.20, 0.30)
     """Probability of dropping a channel before the head [paper]."""
     scales: Scales = (1.0, 1.2)
     """Input scale of each voter; multiplies every scale of ``cam`` [paper]."""
@@ -199,10 +221,13 @@ class Segment(Training):
     """The segmenter and what it learns from."""
 
     network: Literal["deeplab_v1", "deeplab_v2"] = "deeplab_v2"
+    rates: tuple[PositiveInt, ...] | None = None
+    """Dilation of each branch of the head, pixels of the feature map; none: those of
+    the paper, 12 for V1 and 6, 12, 18, 24 for V2. Small images want smaller ones."""
     labels: Literal["vote", "truth"] = "vote"
     """``truth`` trains the fully supervised ceiling; its score says so."""
     loss: Literal["positive_negative", "cross_entropy"] = "positive_negative"
-    min_support: PositiveInt = 2
+    min_support: Annotated[int, Field(ge=1, le=255)] = 2
     """Votes that make a pixel clean, t in the paper."""
     tau: PositiveFloat = 0.1
     """Temperature of the prediction constraint; 1 in the paper, which collapses on

@@ -54,8 +54,9 @@ class Augmentation:
         left, top = (self._offset(side, rng) for side in size)
         mirrored = rng.random() < 0.5
         picture = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
-        picture = self._jittered(self._cut(picture, (left, top), self._fill), rng)
-        pixels = np.array(picture)
+        picture = self._jittered(self._visible(picture, (left, top)), rng)
+        corner = min(left, 0), min(top, 0)
+        pixels = np.array(self._cut(picture, corner, self._fill))
         cut = [
             np.array(
                 self._cut(
@@ -77,6 +78,13 @@ class Augmentation:
         """Draw where the crop begins; negative where the image is smaller."""
         slack = side - self._crop
         return int(rng.integers(min(0, slack), max(0, slack) + 1))
+
+    def _visible(self, picture: Image.Image, corner: tuple[int, int]) -> Image.Image:
+        """Cut off what the crop does not show; padding must keep its colour."""
+        left, top = (max(0, offset) for offset in corner)
+        right = min(picture.width, left + self._crop)
+        bottom = min(picture.height, top + self._crop)
+        return picture.crop((left, top, right, bottom))
 
     def _cut(
         self,

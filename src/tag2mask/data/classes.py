@@ -1,6 +1,7 @@
 """Class names: where they come from, and what a name that is none might mean."""
 
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,12 +30,22 @@ def with_background(names: Sequence[str], *, source: str) -> tuple[str, ...]:
     A list that already begins with ``background`` is left as it is.
 
     Raises:
-        DatasetError: If there is no class, one too many, or one named twice.
+        DatasetError: If there is no class, one too many, one named twice, or one
+            without a name; background counts as named twice where it is not first.
     """
-    objects = tuple(names[1:] if names[:1] == (BACKGROUND_NAME,) else names)
-    twice = sorted({name for name in objects if objects.count(name) > 1})
+    given = tuple(names)
+    objects = given[1:] if given[:1] == (BACKGROUND_NAME,) else given
+    counts = Counter((BACKGROUND_NAME, *objects))
+    twice = sorted(name for name, count in counts.items() if count > 1)
     if not objects:
         raise DatasetError(f"{source}: there is no class in it; name at least one")
+    if any(not name.strip() for name in objects):
+        raise DatasetError(f"{source}: a class has no name")
+    if twice == [BACKGROUND_NAME]:
+        raise DatasetError(
+            f"{source}: {BACKGROUND_NAME!r} may only be the first class, once; it is "
+            f"added where it is absent"
+        )
     if twice:
         raise DatasetError(f"{source}: class {', '.join(twice)} is named twice")
     if len(objects) >= MAX_CLASSES:

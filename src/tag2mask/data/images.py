@@ -1,48 +1,89 @@
 """Read photographs: JPEG and PNG to RGB, with errors that name the file."""
 
-import warnings
+import struct
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from tag2mask.errors import DatasetError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+_CURE = "replace or remove it, or set data.skip_bad=true"
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a picture upright, by its EXIF orientation."""
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """Return an image's pixels as RGB, turned upright as its EXIF data says.
 
+    Transparency is dropped; 16-bit grey keeps its upper 8 bits. EXIF data that cannot
+    be read does not count.
+
     Raises:
         DatasetError: If the file is missing, truncated or no image, naming it.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                upright = ImageOps.exif_transpose(picture)
-                return np.array(upright.convert("RGB"))
+        with Image.open(path) as picture:
+            _refuse_bomb(picture)
+            rgb = _rgb(picture)
+            turn = _TURNS.get(_orientation(picture))
+            return np.array(rgb if turn is None else rgb.transpose(turn))
     except FileNotFoundError:
         raise DatasetError(f"{path}: there is no such image") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DatasetError(
-            f"{path} cannot be read as an image ({error}); replace or remove it, or "
-            f"set data.skip_bad=true"
-        ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DatasetError(f"{path} is too large to be a photograph: {error}") from None
+        raise DatasetError(
+            f"{path} is too large to be a photograph: {error}; {_CURE}"
+        ) from None
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        raise DatasetError(
+            f"{path} cannot be read as an image ({error}); {_CURE}"
+        ) from None
+
+
+def _refuse_bomb(picture: Image.Image) -> None:
+    """Make an error of what is only a warning, without a filter that threads share."""
+    pixels, most = picture.width * picture.height, Image.MAX_IMAGE_PIXELS
+    if most is not None and pixels > most:
+        raise Image.DecompressionBombError(f"{pixels} pixels, at most {most}")
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # converting would clip what is above 255
+        grey = np.asarray(picture).astype(np.int64) >> 8
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.mode == "P":  # with transparency it converts by way of RGBA only
+        picture = picture.convert("RGBA")
+    return picture.convert("RGB")
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+        return 1
 
 
 def image_files(folder: Path) -> dict[str, list[Path]]:
     """Find the images below a folder, by name: the relative path without suffix.
 
     Two files that differ in their suffix only share a name; the caller decides.
+    ``._`` files, which macOS puts beside photographs, are none.
     """
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("._"):
+            continue
+        if path.is_file():
             name = path.relative_to(folder).with_suffix("").as_posix()
             found.setdefault(name, []).append(path)
     return found

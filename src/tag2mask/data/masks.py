@@ -8,8 +8,10 @@ from jaxtyping import UInt8
 
 from tag2mask.artifacts.files import digest
 from tag2mask.artifacts.labels import read_index_png
-from tag2mask.errors import DatasetError
+from tag2mask.errors import ArtifactError, DatasetError
 from tag2mask.functional.shapes import IGNORE
+
+_MOST_IDS = 5
 
 
 class MaskFolder:
@@ -17,7 +19,7 @@ class MaskFolder:
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise DatasetError(f"there is no mask folder {folder}")
+            raise DatasetError(f"there is no mask folder {folder}; check data.masks")
         self.folder = folder
 
     def path(self, name: str) -> Path:
@@ -45,12 +47,16 @@ class MaskFolder:
             size: Width and height that it must have, in pixels.
 
         Raises:
-            DatasetError: If it is of another size or holds an id that is no class.
-            ArtifactError: If it is missing, damaged or stores colours. Each error
-                names the file.
+            DatasetError: If it is missing or damaged, stores colours, is of another
+                size or holds an id that is no class, naming the file.
         """
         path = self.path(name)
-        mask = read_index_png(path)
+        if not path.exists():
+            raise DatasetError(f"{path}: there is no such mask")
+        try:
+            mask = read_index_png(path)
+        except ArtifactError as error:
+            raise DatasetError(f"{error}; replace or remove the mask") from None
         height, width = mask.shape
         if (width, height) != size:
             raise DatasetError(
@@ -60,8 +66,11 @@ class MaskFolder:
         ids = np.unique(mask)
         unknown = ids[(ids >= num_classes) & (ids != IGNORE)]
         if unknown.size:
+            some = ", ".join(map(str, unknown[:_MOST_IDS]))
+            more = ", ..." if unknown.size > _MOST_IDS else ""
             raise DatasetError(
-                f"{path}: class id {', '.join(map(str, unknown))} is unknown; ids must "
-                f"lie below {num_classes} or be {IGNORE} (ignore)"
+                f"{path}: class id {some}{more} is unknown; ids must lie below "
+                f"{num_classes} or be {IGNORE} (ignore): mend the mask or name its "
+                f"class"
             )
         return mask

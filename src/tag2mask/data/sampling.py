@@ -1,9 +1,11 @@
 """Endless shuffled batches that depend on nothing but a random seed and the step."""
 
+import multiprocessing
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.random import Generator
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -64,12 +66,17 @@ def batches(
         last: Step to end before.
         batch: Samples per step.
         workers: Processes that draw samples; 0 draws in this one. It does not change
-            what is drawn.
+            what is drawn. Where processes cannot be forked it is 0.
     """
+    if multiprocessing.get_start_method() != "fork":
+        workers = 0  # what draws is a closure, which cannot be sent to a new process
     return DataLoader(
         tickets,
         batch_sampler=_Steps(first, last, batch),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=False,
+        # without it the loader takes a number from the generator that dropout uses,
+        # and a resumed training would drop other channels
+        generator=torch.Generator(),
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Int, UInt8
 from numpy.random import Generator
 from PIL import Image
 
@@ -31,6 +31,8 @@ VERSION = 1
 CLASSES: tuple[str, ...] = tuple(figure.name for figure in FIGURES)
 SPLITS: tuple[str, ...] = ("train", "val")
 MIN_SIZE = 32
+LAST_FILE = "classes.txt"
+"""Written last: a folder that has it is a whole world."""
 """Pixels below which telling parts vanish."""
 _COUNTS = ("no", "a", "two", "three")
 
@@ -187,21 +189,17 @@ def _label(
     classes: Int[np.ndarray, "objects"], owner: Int[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "h w"]:
     """Turn object numbers into class ids with ignored outlines and specks."""
-    labels = classes[owner]
+    labels: UInt8[np.ndarray, "h w"] = classes[owner].astype(np.uint8)
     padded = np.pad(owner, 1, mode="edge")
     inner = padded[1:-1, 1:-1]
-    outline: Bool[np.ndarray, "h w"] = np.zeros(owner.shape, dtype=bool)
-    for neighbour in (padded[:-2, 1:-1], padded[2:, 1:-1]):
-        outline |= neighbour != inner
-    for neighbour in (padded[1:-1, :-2], padded[1:-1, 2:]):
-        outline |= neighbour != inner
-    labels[outline & (labels != BACKGROUND)] = IGNORE
+    vertical = (padded[:-2, 1:-1] != inner) | (padded[2:, 1:-1] != inner)
+    horizontal = (padded[1:-1, :-2] != inner) | (padded[1:-1, 2:] != inner)
+    labels[(vertical | horizontal) & (labels != BACKGROUND)] = IGNORE
     for label in range(1, len(CLASSES) + 1):
         seen = labels == label
         if np.count_nonzero(seen) * 400 < labels.size:
             labels[seen] = IGNORE
-    small: UInt8[np.ndarray, "h w"] = labels.astype(np.uint8)
-    return small
+    return labels
 
 
 def _photograph(
@@ -241,7 +239,7 @@ def _describe(
 
 
 def write_toy_world(
-    root: Path, *, num_train: int, num_val: int, random_seed: int, size: int = 128
+    root: Path | str, *, num_train: int, num_val: int, random_seed: int, size: int = 128
 ) -> None:
     """Write a folder of scenes: images, masks, tags, captions and class names.
 
@@ -261,6 +259,7 @@ def write_toy_world(
         ValueError: If a number is below its bound.
         ArtifactError: If the folder cannot be written.
     """
+    root = Path(root)
     counts = {"num_train": (num_train, 1), "num_val": (num_val, 0)}
     bounds = {**counts, "random_seed": (random_seed, 0), "size": (size, MIN_SIZE)}
     for knob, (value, least) in bounds.items():
@@ -278,12 +277,11 @@ def write_toy_world(
                 root / "images" / f"{name}.png", Image.fromarray(scene.image)
             )
             _write_picture(root / "masks" / f"{name}.png", mask)
-            names = ";".join(CLASSES[tag - 1] for tag in scene.tags)
-            tags.append((name, split, names))
+            tags.append((name, split, ";".join(CLASSES[k - 1] for k in scene.tags)))
             captions.append((name, split, scene.caption))
     _write_table(root / "tags.csv", ("image", "split", "tags"), tags)
     _write_table(root / "captions.csv", ("image", "split", "caption"), captions)
-    with whole_file(root / "classes.txt") as scratch:
+    with whole_file(root / LAST_FILE) as scratch:
         scratch.write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
 
 

@@ -192,7 +192,8 @@ def body_texture(
         spot * 4 < period * period * 2,
     )
     pattern = patterns[rng.integers(len(patterns))]
-    return colour - contrast * pattern[:, :, None]
+    texture: Int[np.ndarray, "h w 3"] = colour - contrast * pattern[:, :, None]
+    return texture
 
 
 def inside(
@@ -203,7 +204,8 @@ def inside(
         case Ellipse():
             across = (x - piece.centre[0]) / piece.radii[0]
             down = (y - piece.centre[1]) / piece.radii[1]
-            return across * across + down * down <= 1
+            disc: Bool[np.ndarray, "h w"] = across * across + down * down <= 1
+            return disc
         case Polygon():
             ends = (*piece.corners[1:], piece.corners[0])
             covered = np.ones(np.broadcast_shapes(x.shape, y.shape), dtype=bool)

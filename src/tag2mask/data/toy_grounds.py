@@ -14,14 +14,16 @@ def _speckle(
     num_blocks = -(-size // grain)
     shape = (num_blocks, num_blocks)
     blocks = rng.integers(-strength, strength + 1, size=shape, dtype=np.int32)
-    return blocks.repeat(grain, 0).repeat(grain, 1)[:size, :size, None]
+    grains: Int[np.ndarray, "h w"] = blocks.repeat(grain, 0).repeat(grain, 1)
+    return grains[:size, :size, None]
 
 
 def _triangle_wave(
     positions: Int[np.ndarray, "*n"], period: int
 ) -> Int[np.ndarray, "*n"]:
     """Return 0..period/2 and back: a wave without the rounding of a sine."""
-    return np.abs(positions % period - period // 2)
+    wave: Int[np.ndarray, "*n"] = np.abs(positions % period - period // 2)
+    return wave
 
 
 def _plain(
@@ -50,7 +52,8 @@ def _water(rng: Generator, size: int) -> Int[np.ndarray, "{size} {size} 3"]:
     shift = int(rng.integers(64))
     wave = _triangle_wave(x * 64 // size + shift, 12) + y * 64 // size
     ground[wave % 9 < 2] += (34, 40, 36)
-    return ground + _speckle(rng, size, max(1, size // 32), 7)
+    ground += _speckle(rng, size, max(1, size // 32), 7)
+    return ground
 
 
 def _sky(rng: Generator, size: int) -> Int[np.ndarray, "{size} {size} 3"]:
@@ -92,7 +95,8 @@ def _snow(rng: Generator, size: int) -> Int[np.ndarray, "{size} {size} 3"]:
     ridge = (drift + y * 64 // size * 2) % 24
     for channel, strength in enumerate((4, 2, 2)):
         ground[:, :, channel] -= ridge * strength // 2
-    return ground + _speckle(rng, size, max(1, size // 64), 5)
+    ground += _speckle(rng, size, max(1, size // 64), 5)
+    return ground
 
 
 _GROUNDS = (_rails, _water, _sky, _grass, _road, _snow)

@@ -47,8 +47,8 @@ STEPS = np.array(
 """What a step along each axis but the last adds to the key of a vertex.
 
 The last axis undoes the others, so its step is minus their sum. Keys are sums modulo
-2**64; two vertices can share one, and merge, only thousands of steps apart (the shortest
-such vector that lattice reduction finds has length 6351 for d = 5).
+2**64; two vertices share one, and merge, only thousands of steps apart: the shortest
+such vector that lattice reduction finds has length 6351 for d = 5.
 """
 _SPREAD = np.int64(0x1E3779B97F4A7C15)
 _ROUND = np.float32(12582912.0)  # 1.5 * 2**23: float32 beside it are whole numbers

@@ -1,8 +1,8 @@
 """Any timm backbone as a module from images to one feature map."""
 
 import difflib
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,18 @@ from tag2mask.models.weights import load_backbone_weights
 
 import_torchvision()
 import timm  # noqa: E402  (needs the guard)
+
+_Named = TypeVar("_Named")
+_STRIDES = (8, 16, 32)
+_REFUSALS = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    NotImplementedError,
+    AssertionError,
+)
+"""What timm raises where it does not take an argument or its value."""
 
 
 class Backbone(nn.Module):
@@ -39,57 +51,76 @@ class Backbone(nn.Module):
         self.register_buffer("std", _channels(settings["std"]), persistent=False)
         self.output_stride = output_stride
         self._is_map = True
-        self._frozen_batch_norm = False
-        probe = torch.zeros(1, 3, 4 * output_stride, 4 * output_stride)
-        training = net.training
-        net.eval()
-        with torch.no_grad():
-            self._is_map = _is_map(self.net.forward_features(probe), net)
-            features = self._features(probe)
-        net.train(training)
+        self._frozen_norms: list[nn.Module] = []
+        name = settings.get("architecture", type(net).__name__)
+        side = 4 * output_stride
+        try:
+            features = self._probe(side)
+        except (
+            RuntimeError,
+            ValueError,
+            AssertionError,
+            TypeError,
+            AttributeError,
+        ) as e:
+            raise ModelError(
+                f"backbone {name} gives no feature map of an RGB image of {side} px "
+                f"({e}); choose a backbone that takes images of any size"
+            ) from None
         self.num_channels = features.shape[1]
         if features.shape[-1] != 4:
-            stride = probe.shape[-1] // features.shape[-1]
-            raise ModelError(
-                f"backbone {settings.get('architecture', type(net).__name__)} has "
-                f"output stride {stride}, not {output_stride}; set output_stride="
-                f"{stride}"
+            stride = round(side / features.shape[-1])
+            cure = (
+                f"set output_stride={stride}"
+                if stride in _STRIDES
+                else "choose another backbone"
             )
+            raise ModelError(
+                f"backbone {name} has output stride {stride}, not {output_stride}; "
+                f"{cure}"
+            )
+
+    @torch.no_grad()
+    def _probe(self, side: int) -> Float[Tensor, "1 c fh fw"]:
+        """Return the features of a black image, and see in what form they come."""
+        probe = torch.zeros(1, 3, side, side)
+        training = self.net.training
+        self.net.eval()
+        self._is_map = _is_map(self.net.forward_features(probe), self.net)
+        features = self._features(probe)
+        self.net.train(training)
+        return features
 
     def freeze(self, *, batch_norm: bool, parts: Sequence[str]) -> None:
         """Take parameters out of training.
 
         Args:
             batch_norm: Keep every batch norm's statistics and affine parameters.
-            parts: Name prefixes of parameters, as ``blocks.0``.
+            parts: Name prefixes of parameters, as ``blocks.0``; the batch norms in
+                them keep their statistics too.
 
         Raises:
             ModelError: If a prefix names no parameter.
         """
-        self._frozen_batch_norm = batch_norm
         for part in parts:
-            named = [
-                each
-                for name, each in self.net.named_parameters()
-                if f"{name}.".startswith(f"{part}.")
-            ]
+            named = _below(part, self.net.named_parameters())
             if not named:
                 top = ", ".join(name for name, _ in self.net.named_children())
                 raise ModelError(f"freeze: no part {part!r}; top-level parts: {top}")
             for parameter in named:
                 parameter.requires_grad_(False)
-        if batch_norm:
-            for module in self.net.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.requires_grad_(False)
+        modules = list(self.net.named_modules())
+        frozen = [m for part in parts for m in _below(part, modules)]
+        for module in [each for _, each in modules] if batch_norm else frozen:
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.requires_grad_(False)
+                self._frozen_norms.append(module.eval())
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; frozen batch norms stay in evaluation."""
         super().train(mode)
-        if self._frozen_batch_norm:
-            for module in self.net.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+        for module in self._frozen_norms:
+            module.eval()
         return self
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c fh fw"]:
@@ -118,13 +149,17 @@ class SpaceToBatchConv2d(nn.Conv2d):
         d = self.dilation[0]
         b, c, h, w = input.shape
         rows, columns = -(-h // d), -(-w // d)
+        # channels last all the way, so that every copy moves whole rows of channels
         x = functional.pad(input, (0, columns * d - w, 0, rows * d - h))
-        x = x.view(b, c, rows, d, columns, d).permute(0, 3, 5, 1, 2, 4)
-        x = x.reshape(b * d * d, c, rows, columns)
+        x = x.permute(0, 2, 3, 1).reshape(b, rows, d, columns, d, c)
+        x = x.permute(0, 2, 4, 1, 3, 5).reshape(b * d * d, rows, columns, c)
         pad = (self.kernel_size[0] - 1) // 2, (self.kernel_size[1] - 1) // 2
-        x = functional.conv2d(x, self.weight, self.bias, 1, pad, 1, self.groups)
-        x = x.view(b, d, d, -1, rows, columns).permute(0, 3, 4, 1, 5, 2)
-        return x.reshape(b, -1, rows * d, columns * d)[:, :, :h, :w]
+        x = functional.conv2d(
+            x.permute(0, 3, 1, 2), self.weight, self.bias, 1, pad, 1, self.groups
+        )
+        x = x.permute(0, 2, 3, 1).reshape(b, d, d, rows, columns, -1)
+        x = x.permute(0, 3, 1, 4, 2, 5).reshape(b, rows * d, columns * d, -1)
+        return x.permute(0, 3, 1, 2)[:, :, :h, :w]
 
 
 def make_backbone(
@@ -143,25 +178,46 @@ def make_backbone(
         output_stride: 8, 16 or 32; strides beyond it are taken out.
         dilate: Dilate the convolutions behind a stride that was taken out. Without
             it the receptive field shrinks and the pretrained features change.
-        options: Further arguments of ``timm.create_model``.
+        options: Further arguments of ``timm.create_model``; ``mean`` and ``std`` are
+            of the inputs that the weights expect, one number for all channels.
 
     Raises:
-        ModelError: If timm has no such model, if the stride cannot be had, or if the
-            weights are of another network.
+        ModelError: If timm has no such model or it refuses an option, if the stride
+            cannot be had, or if the weights are of another network.
     """
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"; near: {', '.join(near)}" if near else ""
         raise ModelError(f"timm has no backbone {name!r}{hint}")
-    given = dict(options or {})
+    given = _with_normalisation(dict(options or {}))
     net: Any = _create(name, output_stride, pretrained=weights == "hub", options=given)
     load_backbone_weights(net, weights, name=name)
+    if not hasattr(net, "reset_classifier"):
+        raise ModelError(f"backbone {name} cannot be used with options {given}")
     net.reset_classifier(0)
     for parent in list(net.modules()):
         for attribute, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d) and max(child.dilation) > 1:
-                setattr(parent, attribute, _without_slow_dilation(child, dilate))
+            if not isinstance(child, nn.Conv2d) or max(child.dilation) == 1:
+                continue
+            if dilate:
+                setattr(parent, attribute, _without_slow_dilation(child))
+            else:
+                _undilate(child)
     return Backbone(net, output_stride=output_stride)
+
+
+def _with_normalisation(options: dict[str, Any]) -> dict[str, Any]:
+    """Put mean and std where timm keeps them."""
+    overlay = {}
+    for key in ("mean", "std"):
+        if key in options:
+            value = options.pop(key)
+            if isinstance(value, str | bool) or not 0 <= value <= 1:
+                raise ModelError(
+                    f"backbone_options.{key}: expected 0..1, got {value!r}"
+                )
+            overlay[key] = (float(value),) * 3
+    return options | ({"pretrained_cfg_overlay": overlay} if overlay else {})
 
 
 def _create(
@@ -177,45 +233,70 @@ def _create(
     for extra in extras:
         try:
             net: nn.Module = timm.create_model(name, pretrained, **extra, **options)
-        except (TypeError, NotImplementedError, AssertionError) as error:
-            refusal = str(error)
+        except _REFUSALS as error:
+            refusal = f"{type(error).__name__}: {error}"
             continue
         except (OSError, RuntimeError) as error:
+            if not pretrained:
+                refusal = f"{type(error).__name__}: {error}"
+                continue
             raise ModelError(
                 f"the pretrained weights of {name} cannot be had from the hub "
                 f"({type(error).__name__}); name a local file in `weights`, or "
                 f"weights = 'none'"
             ) from None
         return net
-    raise ModelError(f"backbone {name} cannot be built so: {refusal}")
+    given = ", ".join(f"{key} = {value!r}" for key, value in options.items()) or "none"
+    raise ModelError(
+        f"backbone {name} cannot be built with the options {given} ({refusal}); "
+        f"backbone_options takes arguments of timm.create_model"
+    )
+
+
+def _below(part: str, named: Iterable[tuple[str, _Named]]) -> list[_Named]:
+    """Return what is named ``part`` or lies below it."""
+    return [each for name, each in named if f"{name}.".startswith(f"{part}.")]
 
 
 def _is_map(features: Tensor, net: nn.Module) -> bool:
     return features.ndim == 4 and features.shape[1] == getattr(net, "num_features", -1)
 
 
-def _without_slow_dilation(conv: nn.Conv2d, dilate: bool) -> nn.Conv2d:
-    """Replace a dilated convolution by an undilated or an equal but faster one."""
+def _without_slow_dilation(conv: nn.Conv2d) -> nn.Conv2d:
+    """Replace a dilated depthwise convolution by an equal but faster one."""
     padding = tuple(
         d * (k - 1) // 2 for d, k in zip(conv.dilation, conv.kernel_size, strict=True)
     )
-    depthwise = conv.groups == conv.in_channels
-    if dilate and not (depthwise and max(conv.stride) == 1):
+    is_plain = (
+        type(conv) is nn.Conv2d
+        and conv.groups == conv.in_channels
+        and conv.stride == (1, 1)
+        and conv.padding == padding
+        and conv.dilation[0] == conv.dilation[1]
+        and all(side % 2 for side in conv.kernel_size)
+    )
+    if not is_plain:
         return conv
-    kind = SpaceToBatchConv2d if dilate else nn.Conv2d
-    size = (conv.kernel_size[0], conv.kernel_size[1])
-    new = kind(
+    new = SpaceToBatchConv2d(
         conv.in_channels,
         conv.out_channels,
-        size,
-        stride=(conv.stride[0], conv.stride[1]),
-        padding=(padding[0], padding[1]) if dilate else (size[0] // 2, size[1] // 2),
-        dilation=(conv.dilation[0], conv.dilation[1]) if dilate else 1,
+        (conv.kernel_size[0], conv.kernel_size[1]),
+        padding=(padding[0], padding[1]),
+        dilation=(conv.dilation[0], conv.dilation[1]),
         groups=conv.groups,
         bias=conv.bias is not None,
     )
     new.load_state_dict(conv.state_dict())
     return new
+
+
+def _undilate(conv: nn.Conv2d) -> None:
+    """Take the dilation out in place, which keeps what a subclass adds."""
+    if not isinstance(conv.padding, str):
+        conv.padding = tuple(
+            p // d for p, d in zip(conv.padding, conv.dilation, strict=True)
+        )
+    conv.dilation = (1, 1)
 
 
 def _channels(values: tuple[float, float, float]) -> Float[Tensor, "3 1 1"]:

@@ -1,6 +1,6 @@
 """Segmenters on disk: what a network is, its weights, and its class names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +12,14 @@ from tag2mask.models.weights import load_module
 
 CARD = "model.json"
 WEIGHTS = "weights.safetensors"
+_NEEDED = {
+    "network",
+    "backbone",
+    "backbone_options",
+    "output_stride",
+    "dilate",
+    "class_names",
+}
 _RATES = {"deeplab_v1": (LARGE_FOV_RATE,), "deeplab_v2": ASPP_RATES}
 
 NetworkName = Literal["deeplab_v1", "deeplab_v2"]
@@ -32,10 +40,22 @@ class Segmenter(NamedTuple):
 
 
 def make_network(
-    backbone: Backbone, network: NetworkName, *, num_classes: int
+    backbone: Backbone,
+    network: NetworkName,
+    *,
+    num_classes: int,
+    rates: Sequence[int] | None = None,
 ) -> DeepLab:
-    """Put the heads of a network on a backbone."""
-    return DeepLab(backbone, num_classes=num_classes, rates=_RATES[network])
+    """Put the heads of a network on a backbone.
+
+    Args:
+        backbone: Gives the feature map.
+        network: DeepLabV1 or V2.
+        num_classes: Background included.
+        rates: Dilation of each branch; None: those of the paper.
+    """
+    chosen = tuple(rates) if rates else _RATES[network]
+    return DeepLab(backbone, num_classes=num_classes, rates=chosen)
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
@@ -44,22 +64,34 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     Args:
         folder: Where weights.safetensors is or will be.
         card: With ``network``, ``backbone``, ``backbone_options``, ``output_stride``,
-            ``dilate`` and ``class_names``; more may follow.
+            ``dilate``, ``rates`` and ``class_names``; more may follow.
     """
     write_json(folder / CARD, dict(card))
 
 
-def load_segmenter(folder: Path) -> Segmenter:
+def load_segmenter(folder: Path | str) -> Segmenter:
     """Load a segmenter from the folder of its card and weights.
 
     Raises:
         ModelError: If the folder holds no segmenter or the weights do not fit.
     """
+    folder = Path(folder)
     if not (folder / CARD).exists():
         raise ModelError(
             f"{folder} holds no segmenter: expected {CARD} and {WEIGHTS} in it"
         )
     card = read_json(folder / CARD)
+    missing = _NEEDED - set(card if isinstance(card, dict) else ())
+    if missing:
+        raise ModelError(
+            f"{folder / CARD} is no card of a segmenter: it lacks "
+            f"{', '.join(sorted(missing))}"
+        )
+    if card["network"] not in _RATES:
+        raise ModelError(
+            f"{folder / CARD}: network {card['network']!r} is unknown; this version "
+            f"has {', '.join(_RATES)}"
+        )
     class_names = tuple(card["class_names"])
     backbone = make_backbone(
         card["backbone"],
@@ -68,6 +100,11 @@ def load_segmenter(folder: Path) -> Segmenter:
         dilate=card["dilate"],
         options=card["backbone_options"],
     )
-    network = make_network(backbone, card["network"], num_classes=len(class_names))
+    network = make_network(
+        backbone,
+        card["network"],
+        num_classes=len(class_names),
+        rates=card["rates"],
+    )
     load_module(network, folder / WEIGHTS, name=f"{card['network']} of {folder}")
     return Segmenter(network.eval(), class_names, card)

@@ -1,12 +1,14 @@
 """Weights on disk: read without running code, and checked before they are used."""
 
+import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from tag2mask.artifacts.files import whole_file
@@ -25,17 +27,31 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"or a path relative to the current folder"
         )
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             return load_file(path)
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError:
-        raise ModelError(
-            f"{path} holds more than tensors and is not loaded, since that could run "
-            f"code; save its state_dict as safetensors"
-        ) from None
-    except (SafetensorError, RuntimeError, OSError, ValueError, EOFError) as error:
-        raise ModelError(f"{path} cannot be read as weights: {error}") from None
+        with warnings.catch_warnings():  # of a pickle protocol that it may refuse
+            warnings.simplefilter("ignore", UserWarning)
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        if "GLOBAL" in str(error).rpartition("WeightsUnpickler error")[2]:
+            raise ModelError(
+                f"{path} holds more than tensors and is not loaded, since that could "
+                f"run code; save its state_dict as safetensors"
+            ) from None
+        raise _unreadable(path, "it is no file of torch.save") from None
+    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    except (EOFError, LookupError, TypeError, AttributeError, struct.error):
+        # what the unpickler makes of a file that is none of torch's
+        raise _unreadable(path, "it is no file of torch.save") from None
     return _state_dict(saved, path)
+
+
+def _unreadable(path: Path, reason: object) -> ModelError:
+    return ModelError(
+        f"{path} cannot be read as weights ({reason}); get the file again: safetensors, "
+        f"or a pth with a state dict"
+    )
 
 
 def _state_dict(saved: object, path: Path) -> dict[str, Tensor]:
@@ -43,10 +59,17 @@ def _state_dict(saved: object, path: Path) -> dict[str, Tensor]:
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(saved, Mapping) and isinstance(saved.get(key), Mapping):
             saved = saved[key]
-    if not isinstance(saved, Mapping) or not all(
-        isinstance(value, Tensor) for value in saved.values()
+    if (
+        not isinstance(saved, Mapping)
+        or not saved
+        or not all(
+            isinstance(key, str) and isinstance(value, Tensor)
+            for key, value in saved.items()
+        )
     ):
-        raise ModelError(f"{path} holds no state dict of tensors")
+        raise ModelError(
+            f"{path} holds no state dict of tensors; save the network's state_dict()"
+        )
     return dict(saved)
 
 
@@ -110,10 +133,13 @@ def load_module(module: nn.Module, path: Path, *, name: str) -> None:
 def save_module(module: nn.Module, path: Path) -> None:
     """Write a module's weights as safetensors, whole or not at all."""
     tensors = {
-        key: value.contiguous().cpu() for key, value in module.state_dict().items()
+        # a copy each, since safetensors refuses tensors that share memory
+        key: value.detach().cpu().contiguous().clone()
+        for key, value in module.state_dict().items()
     }
     with whole_file(path) as scratch:
-        save_file(tensors, scratch)
+        # its own writer reports a full disk by an error that is no OSError
+        scratch.write_bytes(save(tensors))
 
 
 def _classifier_names(net: nn.Module) -> list[str]:

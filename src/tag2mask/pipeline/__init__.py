@@ -15,7 +15,7 @@ from tag2mask.pipeline.summary import add_report, write_summary
 __all__ = ["STAGES", "Stage", "Step", "plan", "remake_report", "run"]
 
 
-def plan(recipe: config.Recipe, work: Path) -> list[Step]:
+def plan(recipe: config.Recipe, work: Path | str) -> list[Step]:
     """List what a run would make, and what is made already; compute nothing.
 
     Args:
@@ -25,7 +25,7 @@ def plan(recipe: config.Recipe, work: Path) -> list[Step]:
     Raises:
         DatasetError: If the data has problems.
     """
-    builder = Builder(work, Runtime(), dry=True)
+    builder = Builder(Path(work), Runtime(), dry=True)
     graph = Graph(recipe, builder)
     graph.make()
     scoring = Scoring(graph)
@@ -36,7 +36,7 @@ def plan(recipe: config.Recipe, work: Path) -> list[Step]:
 
 def run(
     recipe: config.Recipe,
-    work: Path,
+    work: Path | str,
     *,
     runtime: Runtime | None = None,
     until: Stage | None = None,
@@ -57,7 +57,7 @@ def run(
     Raises:
         Tag2MaskError: If data, weights or disk do not allow it; run again to continue.
     """
-    builder = Builder(work, runtime or Runtime(), until=until)
+    builder = Builder(Path(work), runtime or Runtime(), until=until)
     graph = Graph(recipe, builder)
     graph.make()
     scoring = Scoring(graph)

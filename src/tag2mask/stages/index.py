@@ -16,6 +16,7 @@ from tag2mask.errors import DatasetError, Tag2MaskError
 
 VERSION = 1
 _MOST_PROBLEMS = 50
+_MOST_NAMES = 5
 
 
 def list_images(data: config.FolderData) -> Listing:
@@ -34,8 +35,11 @@ def list_images(data: config.FolderData) -> Listing:
         if image.split in names
     ]
     if not any(image.split == "train" for image in images):
-        found = sorted({image.split for image in listing.images})
-        problem = f"no image is of split {data.splits.train!r}; found: {found}"
+        found = ", ".join(sorted({repr(image.split) for image in listing.images}))
+        problem = (
+            f"no image is of split {data.splits.train!r}, found: {found or 'none'}; "
+            f"set data.splits.train"
+        )
         return listing._replace(problems=(*listing.problems, problem))
     notes = list(listing.notes)
     if left_out := len(listing.images) - len(images):
@@ -72,18 +76,22 @@ def run(
     def check(image: Listed) -> tuple[ImageRecord | None, str]:
         return _check(image, data.root, ids, masks)
 
-    records, problems, bad = [], [], 0
+    records: list[ImageRecord] = []
+    problems: list[str] = []
+    bad: list[str] = []
     checked = map_images(check, listing.images, runtime=runtime, title="index")
-    for record, problem in checked:
+    for image, (record, problem) in zip(listing.images, checked, strict=True):
         if record is None and data.skip_bad:
-            bad += 1
+            bad.append(image.file)
             continue
         if problem:
             problems.append(problem)
         if record is not None:
             records.append(record)
+    if not problems and not any(record.split == "train" for record in records):
+        problems.append("no image of the train split can be read")
     _refuse(problems, data)
-    notes = [*listing.notes, *_notes(records, bad)]
+    notes = [*listing.notes, *_notes(records, bad, masks)]
     write_index(folder, records, listing.class_names, notes)
 
 
@@ -106,10 +114,17 @@ def _check(
     return record, problem
 
 
-def _notes(records: Sequence[ImageRecord], bad: int) -> list[str]:
+def _notes(
+    records: Sequence[ImageRecord], bad: Sequence[str], masks: MaskFolder | None
+) -> list[str]:
     notes = []
     if bad:
-        notes.append(f"{bad} images cannot be read: left out (data.skip_bad)")
+        names = ", ".join([*bad[:_MOST_NAMES], *["..."][: len(bad) > _MOST_NAMES]])
+        notes.append(
+            f"{len(bad)} images cannot be read: left out (data.skip_bad): {names}"
+        )
+    if masks is not None and not any(record.name in masks for record in records):
+        notes.append(f"no image has a mask in {masks.folder}: nothing can be scored")
     if untagged := sum(not record.tags for record in records):
         notes.append(f"{untagged} images have no tag: they count as background only")
     return notes

@@ -10,6 +10,7 @@ NUM_COLOURS = 8
 _WIDTH, _HEIGHT = 680, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 40
 _TICKS = 5
+_DENSE = 50
 
 
 class Mark(NamedTuple):
@@ -56,14 +57,17 @@ def threshold_chart(curves: Mapping[str, Curve]) -> str:
 
 def _grid(top: int) -> str:
     parts = []
-    for tick in range(_TICKS + 1):
-        share = tick / _TICKS
-        x, y = _x(share), _y(share * top, top)
+    for score in range(0, top + 1, 20 if top > _DENSE else 10):
+        y = _y(float(score), top)
         parts.append(
             f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" '
-            f'y2="{y}"/><text x="{_LEFT - 6}" y="{y}" class="tick-y">'
-            f'{share * top:g}</text><text x="{x}" y="{_HEIGHT - _BOTTOM + 16}" '
-            f'class="tick-x">{share:g}</text>'
+            f'y2="{y}"/><text x="{_LEFT - 6}" y="{y}" class="tick-y">{score}</text>'
+        )
+    for tick in range(_TICKS + 1):
+        share = tick / _TICKS
+        parts.append(
+            f'<text x="{_x(share)}" y="{_HEIGHT - _BOTTOM + 16}" class="tick-x">'
+            f"{share:g}</text>"
         )
     middle = (_LEFT + _WIDTH - _RIGHT) // 2
     parts.append(

@@ -1,6 +1,6 @@
 """Panels of the report: what every stage made of one image."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +47,6 @@ class Sources(NamedTuple):
     """The artifacts that pictures are made of; None or empty where not made.
 
     Attributes:
-        root: ``data.root``.
         index: The images, their tags and classes.
         voters: In the order in which they are shown.
         vote: Folder with labels/ and support/.
@@ -58,7 +57,6 @@ class Sources(NamedTuple):
         masks: Ground truth; shown, never read for anything else.
     """
 
-    root: Path
     index: Index
     voters: tuple[Voter, ...]
     vote: Path | None
@@ -101,7 +99,7 @@ def make_panel(
         image: One image of the index.
         predictor: The segmenter, asked where no prediction is on disk.
     """
-    photo = read_image(sources.root / image.file)
+    photo = read_image(sources.index.path(image))
     cells = [Cell("image", f"{image.width}x{image.height}", None)]
     cells += _voter_cells(sources, image)
     cells += _vote_cells(sources, image)
@@ -140,9 +138,7 @@ def open_predictor(sources: Sources, runtime: Runtime) -> Predictor | None:
     return predict
 
 
-def pick_images(
-    images: Sequence[ImageRecord], count: int, *, leave_out: Collection[str] = ()
-) -> tuple[ImageRecord, ...]:
+def pick_images(images: Sequence[ImageRecord], count: int) -> tuple[ImageRecord, ...]:
     """Choose images that spread evenly over the classes; the same ones every time.
 
     Each choice is of the class that was shown least so far, the lowest id first; an
@@ -153,15 +149,13 @@ def pick_images(
     Args:
         images: To choose from.
         count: How many; fewer if there are not as many.
-        leave_out: Names that are shown elsewhere.
 
     Returns:
         The chosen images in the order of ``images``.
     """
-    free = [image for image in images if image.name not in leave_out]
     queues: dict[int, list[ImageRecord]] = {}
     # from the last to the first, since a list is cheap to shorten at its end
-    for image in sorted(free, key=lambda each: digest(each.name), reverse=True):
+    for image in sorted(images, key=lambda each: digest(each.name), reverse=True):
         for tag in image.tags or (BACKGROUND,):
             queues.setdefault(tag, []).append(image)
     shown = dict.fromkeys(queues, 0)

@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from tag2mask.functional.palette import voc_palette
 from tag2mask.functional.shapes import BACKGROUND, IGNORE
 
-OPACITY = 0.65
+OPACITY = 0.7
 """Of a layer over its photograph."""
-BRIGHTNESS = 0.55
+BRIGHTNESS = 0.5
 """Of a photograph below a layer: the layer's colours stay what the legend says."""
 
 _HEAT = (  # from dark to light, so that it reads without colour vision too
@@ -71,7 +71,7 @@ def clean_layer(
     *,
     min_support: int,
 ) -> Layer:
-    """Colour a vote: green where it is clean, red where noisy, grey where unlabelled."""
+    """Colour a vote: green where clean, red where noisy, grey where unlabelled."""
     values = np.where(support >= min_support, _CLEAN, _NOISY)
     values[labels == IGNORE] = _UNLABELLED
     colours = np.array(_CLEAN_COLOURS, np.uint8)

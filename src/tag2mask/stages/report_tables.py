@@ -1,6 +1,5 @@
 """Tables of the report: a run's records in, rows of a page out."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ PROTOCOL = (
 """Keys of a protocol that a row shows, and the columns' headings."""
 
 _NUM_CONFUSIONS = 10
+_LEAST_SHARE = 0.1
 _FEW_VOTERS = 2
 
 Score = Mapping[str, Any]
@@ -205,23 +205,10 @@ def confusions(score: Score | None, names: Sequence[str]) -> list[Confusion]:
         Confusion(names[row], columns[column], 100 * count / sum(counts))
         for row, counts in enumerate(matrix)
         for column, count in enumerate(counts)
-        if count and row != column
+        if row != column and 100 * count >= _LEAST_SHARE * sum(counts) > 0
     ]
     # sorted twice, since equal shares should stay in the order of the classes
     return sorted(found, key=lambda each: -each.share)[:_NUM_CONFUSIONS]
-
-
-def toml_text(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
-    """Return a recipe as TOML; a key without a value is left out."""
-    plain, below = [], []
-    for key, value in table.items():
-        if isinstance(value, Mapping) and value:
-            below.append(toml_text(value, (*path, str(key))))
-        elif value is not None and not isinstance(value, Mapping):
-            plain.append(f"{_toml_key(key)} = {json.dumps(value, ensure_ascii=False)}")
-    if plain and path:
-        plain.insert(0, f"[{'.'.join(map(_toml_key, path))}]")
-    return "\n\n".join(filter(None, ["\n".join(plain), *below]))
 
 
 def _label_scores(content: Content) -> list[Score]:
@@ -299,8 +286,3 @@ def _proxy_headlines(content: Content, min_support: int) -> Iterator[Headline]:
         if "tag_recall" in found:
             remark = f"of the tags are found by {name}"
             yield Headline("Tag recall", f"{number(found['tag_recall'])} %", remark, ())
-
-
-def _toml_key(key: str) -> str:
-    is_bare = key.isascii() and key.replace("-", "_").replace("_", "a").isalnum()
-    return key if is_bare else json.dumps(key, ensure_ascii=False)

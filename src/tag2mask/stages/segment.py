@@ -62,7 +62,12 @@ def run(
     """
     seed_everything(random_seed)
     backbone = training_backbone(settings)
-    network = make_network(backbone, settings.network, num_classes=index.num_classes)
+    network = make_network(
+        backbone,
+        settings.network,
+        num_classes=index.num_classes,
+        rates=settings.rates,
+    )
     labels, support = LabelFolder(voted / "labels"), LabelFolder(voted / "support")
     augment = augmentation(settings, backbone)
     images = index.split("train")
@@ -118,6 +123,7 @@ def model_card(
     """Return what is needed to build the network again, and what it started from."""
     return {
         "network": settings.network,
+        "rates": settings.rates,
         "backbone": settings.backbone,
         "backbone_options": settings.backbone_options,
         "output_stride": settings.output_stride,

@@ -17,9 +17,8 @@ from tag2mask.errors import DatasetError
 from tag2mask.functional.shapes import IGNORE
 
 VERSION = 1
-
-
 _UNANIMOUS = 255
+_MOST_NAMES = 5
 
 
 def open_masks(data: config.FolderData) -> MaskFolder:
@@ -40,8 +39,17 @@ def run(index: Index, masks: MaskFolder, folder: Path, *, runtime: Runtime) -> N
     """Write the masks of the train split in the form of a unanimous vote.
 
     Raises:
-        DatasetError: If an image of the train split has no mask.
+        DatasetError: If images of the train split have no mask, naming them.
     """
+    images = index.split("train")
+    without = [image.name for image in images if image.name not in masks]
+    if without:
+        names = ", ".join(without[:_MOST_NAMES])
+        more = f" and {len(without) - _MOST_NAMES} more" * (len(without) > _MOST_NAMES)
+        raise DatasetError(
+            f"{masks.folder} holds no mask of {names}{more}; "
+            f"segment.labels = 'truth' needs one for every image of the train split"
+        )
     labels = LabelFolder(folder / "labels")
 
     def copy(image: ImageRecord) -> None:
@@ -52,5 +60,5 @@ def run(index: Index, masks: MaskFolder, folder: Path, *, runtime: Runtime) -> N
         write_support(folder / "support", image.name, support)
         write_labels(labels.folder, image.name, truth)
 
-    missing = [image for image in index.split("train") if image.name not in labels]
+    missing = [image for image in images if image.name not in labels]
     for_each_image(copy, missing, runtime=runtime, title="truth")

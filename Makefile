@@ -1,0 +1,37 @@
+.PHONY: demo check test slow fix clean
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TOOLS := OMP_WAIT_POLICY=PASSIVE
+
+demo: $(READY)  ## tags to masks on the toy world, in a few minutes
+	$(BIN)/tag2mask demo
+
+check: $(READY)  ## everything CI checks, in the order it fails fastest
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(TOOLS) $(BIN)/pytest -n 2
+
+test: $(READY)  ## the quick tests, one process
+	$(TOOLS) $(BIN)/pytest
+
+slow: $(READY)  ## tests that train networks for minutes
+	$(TOOLS) $(BIN)/pytest -m slow
+
+fix: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# torch comes first and by its pin, so that nothing else chooses another build
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --group dev --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
