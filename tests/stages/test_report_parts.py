@@ -93,7 +93,14 @@ def test_blend_darkens_the_photograph_and_covers_it():
 def test_strip_is_as_wide_as_asked_and_shortens_captions():
     photo = np.zeros((20, 40, 3), np.uint8)
     tile = Tile("a caption that is much too long for it", photo, None)
+    # a gap of 8 pixels, then four times 65 pixels and a gap
     assert strip([[tile] * 4, [tile]], width=300).width == 300
+
+
+def test_strip_of_few_tiles_is_narrower():
+    tile = Tile("image", np.zeros((20, 40, 3), np.uint8), None)
+    # a gap of 8 pixels, the widest tile, a gap; a row is half as high as it is wide
+    assert strip([[tile]], width=1200).size == (8 + 240 + 8, 8 + 120 + 18 + 8)
 
 
 def test_small_png_gives_up_colours_for_the_limit():
@@ -108,7 +115,9 @@ def test_small_png_gives_up_colours_for_the_limit():
 
 def test_chart_draws_what_is_known():
     # the plot reaches from x 44 to 668 and from y 280 up to 12; 40 % tops at 50 %
-    chart = threshold_chart({"a&b": Curve([0.0, None, 40.0], [Mark("best", 1.0, 40.0)])})
+    chart = threshold_chart(
+        {"a&b": Curve([0.0, None, 40.0], [Mark("best", 1.0, 40.0)])}
+    )
     assert 'points="44,280 668,65.6"' in chart
     assert "<title>a&amp;b</title>" in chart
     assert chart.count("<polygon") == 1

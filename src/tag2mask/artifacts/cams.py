@@ -14,6 +14,15 @@ from tag2mask.artifacts.files import whole_file
 from tag2mask.errors import ArtifactError
 
 STRIDE = 4
+_DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    zipfile.BadZipFile,
+)
+"""What numpy and zipfile make of a damaged file."""
 
 
 class Cams(NamedTuple):
@@ -59,10 +68,11 @@ def read_cams(folder: Path, name: str) -> Cams:
     """
     path = cam_path(folder, name)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # numpy leaves a file open that it cannot read
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             maps = torch.from_numpy(arrays["maps"].astype(np.float32))
             return Cams(maps, tuple(arrays["class_ids"].tolist()))
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise ArtifactError(
             f"{path} cannot be read as activation maps: {error}; delete its folder to "
             f"have it made again"

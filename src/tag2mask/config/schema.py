@@ -7,7 +7,7 @@ measured or decided by this project.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -36,8 +36,8 @@ def _one_as_many(value: object) -> object:
 def _none_twice(values: tuple[float, ...]) -> tuple[float, ...]:
     """Refuse values that would give two results one name."""
     names = [f"{value:g}" for value in values]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{', '.join(twice)} is named twice")
+    if len(set(names)) < len(names):
+        raise ValueError(f"a value is named twice: {', '.join(names)}")
     return values
 
 
@@ -72,7 +72,7 @@ class Splits(Schema):
     val: str = "val"
 
     @model_validator(mode="after")
-    def _splits_differ(self) -> Self:
+    def _splits_differ(self) -> "Splits":
         if self.train == self.val:
             raise ValueError(f"train and val must differ, both are {self.train!r}")
         return self
@@ -106,8 +106,7 @@ class Training(Schema):
     """``hub`` (timm's ImageNet weights), ``none``, or a safetensors or pth file."""
     backbone_options: dict[str, str | int | float | bool] = {}
     """Further arguments of ``timm.create_model``, as ``pad_type = "same"``; ``mean``
-    and ``std`` are of the inputs that the weights expect, one number for R, G and B
-    in [0, 1], and default to timm's."""
+    and ``std`` of the inputs, one number in [0, 1] for all channels, else timm's."""
     freeze: tuple[str, ...] = ()
     """Parts of the backbone that do not train, as ``blocks.0``."""
     output_stride: Literal[8, 16, 32] = 16
@@ -142,11 +141,9 @@ class Training(Schema):
     precision: Precision = "32"
 
     @model_validator(mode="after")
-    def _rescale_is_ordered(self) -> Self:
+    def _rescale_is_ordered(self) -> "Training":
         if self.rescale[0] > self.rescale[1]:
-            raise ValueError(
-                f"rescale must be [least, greatest], got {list(self.rescale)}"
-            )
+            raise ValueError(f"rescale must ascend, got {list(self.rescale)}")
         return self
 
 
@@ -179,7 +176,7 @@ class Seeding(Schema):
         return table
 
     @model_validator(mode="after")
-    def _background_is_one(self) -> Self:
+    def _background_is_one(self) -> "Seeding":
         if (self.alpha is None) == (self.background is None):
             raise ValueError("give either alpha or background, the other being absent")
         return self
@@ -288,7 +285,7 @@ class Recipe(Schema):
     report: Report = Report()
 
     @model_validator(mode="after")
-    def _voters_suffice(self) -> Self:
+    def _voters_suffice(self) -> "Recipe":
         if self.segment.labels == "truth":
             return self
         if not self.voters:

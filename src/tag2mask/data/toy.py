@@ -31,8 +31,7 @@ VERSION = 1
 CLASSES: tuple[str, ...] = tuple(figure.name for figure in FIGURES)
 SPLITS: tuple[str, ...] = ("train", "val")
 MIN_SIZE = 32
-LAST_FILE = "classes.txt"
-"""Written last: a folder that has it is a whole world."""
+LAST_FILE = "classes.txt"  # a folder that has it is a whole world
 """Pixels below which telling parts vanish."""
 _COUNTS = ("no", "a", "two", "three")
 

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -18,14 +18,7 @@ import timm  # noqa: E402  (needs the guard)
 
 _Named = TypeVar("_Named")
 _STRIDES = (8, 16, 32)
-_REFUSALS = (
-    TypeError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    NotImplementedError,
-    AssertionError,
-)
+_REFUSALS = (TypeError, ValueError, LookupError, AttributeError, AssertionError)
 """What timm raises where it does not take an argument or its value."""
 
 
@@ -56,16 +49,10 @@ class Backbone(nn.Module):
         side = 4 * output_stride
         try:
             features = self._probe(side)
-        except (
-            RuntimeError,
-            ValueError,
-            AssertionError,
-            TypeError,
-            AttributeError,
-        ) as e:
+        except (*_REFUSALS, RuntimeError) as error:
             raise ModelError(
                 f"backbone {name} gives no feature map of an RGB image of {side} px "
-                f"({e}); choose a backbone that takes images of any size"
+                f"({error}); choose a backbone that takes images of any size"
             ) from None
         self.num_channels = features.shape[1]
         if features.shape[-1] != 4:
@@ -116,7 +103,7 @@ class Backbone(nn.Module):
                 module.requires_grad_(False)
                 self._frozen_norms.append(module.eval())
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "Backbone":
         """Set the mode; frozen batch norms stay in evaluation."""
         super().train(mode)
         for module in self._frozen_norms:
@@ -233,7 +220,7 @@ def _create(
     for extra in extras:
         try:
             net: nn.Module = timm.create_model(name, pretrained, **extra, **options)
-        except _REFUSALS as error:
+        except (*_REFUSALS, NotImplementedError) as error:
             refusal = f"{type(error).__name__}: {error}"
             continue
         except (OSError, RuntimeError) as error:

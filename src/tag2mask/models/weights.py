@@ -14,6 +14,16 @@ from torch import Tensor, nn
 from tag2mask.artifacts.files import whole_file
 from tag2mask.errors import ModelError
 
+_NO_PICKLE = (
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
+"""What the unpickler makes of a file that is none of torch's."""
+
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a state dict from a safetensors or a pth file.
@@ -41,16 +51,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise _unreadable(path, "it is no file of torch.save") from None
     except (SafetensorError, RuntimeError, OSError, ValueError) as error:
         raise _unreadable(path, error) from None
-    except (EOFError, LookupError, TypeError, AttributeError, struct.error):
-        # what the unpickler makes of a file that is none of torch's
+    except _NO_PICKLE:
         raise _unreadable(path, "it is no file of torch.save") from None
     return _state_dict(saved, path)
 
 
 def _unreadable(path: Path, reason: object) -> ModelError:
     return ModelError(
-        f"{path} cannot be read as weights ({reason}); get the file again: safetensors, "
-        f"or a pth with a state dict"
+        f"{path} cannot be read as weights ({reason}); get the file again, as "
+        f"safetensors or as a pth with a state dict"
     )
 
 

@@ -6,6 +6,7 @@ The file holds everything that it shows: it opens from a disk, without a network
 import base64
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,7 +119,8 @@ def run(
     page = _environment().get_template("report.html.j2")
     text = page.render(_values(content, sources), sections=sections)
     with whole_file(folder / REPORT) as scratch:
-        scratch.write_text(text, encoding="utf-8", newline="\n")
+        # the definitions at the head of the template leave their line ends behind
+        scratch.write_text(text.lstrip(), encoding="utf-8", newline="\n")
     if selections and selections[0].images:
         shown = pick_for_show(sources, selections[0].images, _NUM_SHOWN)
         _write_picture(sources, shown, folder / PICTURE, predictor)
@@ -154,7 +156,7 @@ def _write_picture(
     path: Path,
     predictor: Predictor | None,
 ) -> None:
-    few = sources._replace(voters=_evenly(sources.voters, _SEEDS_SHOWN))
+    few = replace(sources, voters=_evenly(sources.voters, _SEEDS_SHOWN))
     rows = []
     for image in images:
         panel = make_panel(few, image, predictor)

@@ -1,6 +1,7 @@
 """Panels of the report: what every stage made of one image."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +44,8 @@ class Voter(NamedTuple):
     labels: LabelFolder
 
 
-class Sources(NamedTuple):
+@dataclass(frozen=True)
+class Sources:
     """The artifacts that pictures are made of; None or empty where not made.
 
     Attributes:
@@ -243,7 +245,7 @@ def _appeal(sources: Sources, image: ImageRecord) -> float:
         return 0.0
     labels, support = voted
     is_object = (labels != BACKGROUND) & (labels != IGNORE)
-    fills = 0.1 <= is_object.mean() <= 0.6
+    fills = 0.1 <= float(is_object.mean()) <= 0.6
     num_classes = min(2, len(np.unique(labels[is_object])))
     agreement = float(support.mean()) / max(1, len(sources.voters))
     return fills + num_classes / 2 + agreement

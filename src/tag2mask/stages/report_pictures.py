@@ -30,6 +30,7 @@ _CLEAN_COLOURS = ((150, 150, 150, 255), (215, 48, 39, 255), (26, 152, 80, 255))
 _GAP = 8
 _CAPTION = 18
 _FONT_SIZE = 12
+_WIDEST_TILE = 240
 
 
 class Layer(NamedTuple):
@@ -141,11 +142,12 @@ def strip(rows: Sequence[Sequence[Tile]], *, width: int) -> Image.Image:
     """Put tiles side by side, their captions below them, on white.
 
     Args:
-        rows: At least one tile each; the longest row fills the width.
-        width: Of the whole picture, in pixels.
+        rows: At least one tile each.
+        width: That the longest row fills, in pixels, unless its tiles are few.
     """
     num_columns = max(map(len, rows))
-    side = (width - _GAP * (num_columns + 1)) // num_columns
+    side = min(_WIDEST_TILE, (width - _GAP) // num_columns - _GAP)
+    width = _GAP + num_columns * (side + _GAP)
     sizes = [_tile_size(row[0].photo, side) for row in rows]
     height = _GAP + sum(size[1] + _CAPTION + _GAP for size in sizes)
     sheet = Image.new("RGB", (width, height), "white")
