@@ -4,20 +4,32 @@ Heavy modules are imported inside the commands, so that ``--help`` answers at on
 """
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from tag2mask.errors import Tag2MaskError
 
 if TYPE_CHECKING:
     from tag2mask.engine.runtime import Runtime
 
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # typer would leave without a word
+            raise Tag2MaskError(
+                "stopped; the same command continues where this one was"
+            ) from None
+
+
 app = typer.Typer(
     name="tag2mask",
+    cls=_Commands,
     help="From image-level tags to segmentation masks to a small segmenter.",
     no_args_is_help=True,
     add_completion=False,
@@ -56,8 +68,6 @@ def main() -> None:
         app()
     except Tag2MaskError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("stopped; the same command continues where this one was")
     except OSError as error:
         _fail(f"{error}; nothing that was finished is lost: run the command again")
 
@@ -87,14 +97,13 @@ def plan(recipe: RecipeFile, work: Work = Path("work"), set_: Overrides = None) 
     from tag2mask.config import load_recipe
     from tag2mask.pipeline import plan as plan_recipe
 
-    steps = plan_recipe(load_recipe(recipe, set_ or ()), work)
+    steps = plan_recipe(load_recipe(recipe, set_ or ()), work, name=recipe.stem)
     table = Table("stage", "subject", "key", "state", box=None, pad_edge=False)
     for step in steps:
         table.add_row(step.stage, step.subject, step.artifact.key, step.state)
-    console = _console()
-    console.print(table)
+    _console().print(table)
     todo = sum(step.state != "finished" for step in steps)
-    console.print(f"{todo} of {len(steps)} to do in {work}", highlight=False)
+    _say(f"{todo} of {len(steps)} to do in {work}")
 
 
 @app.command()
@@ -144,7 +153,7 @@ def predict(
     count, protocol = prediction.predict_files(
         model, images, out, change, runtime=_runtime(device, 0)
     )
-    _console().print(f"{count} label maps in {out} ({protocol})", highlight=False)
+    _say(f"{count} label maps in {out} ({protocol})")
 
 
 @app.command()
@@ -159,11 +168,14 @@ def evaluate(
 ) -> None:
     """Score a folder of label maps against a folder of masks."""
     from tag2mask import prediction
+    from tag2mask.pipeline.score_table import number
 
     record = prediction.evaluate_folders(
         labels, masks, names, out, runtime=_runtime("cpu", workers)
     )
-    _print_classes(record)
+    for name, value in record["per_class"].items():
+        _say(f"{name:20s} {number(value, 2):>6s}")
+    _say(f"mIoU {number(record['miou'], 2)} % over {record['num_images']} images")
 
 
 @app.command()
@@ -173,8 +185,7 @@ def report(
     """Print where the report of a run is, making it again if it is gone."""
     from tag2mask.pipeline import remake_report
 
-    path = remake_report(target, runtime=_runtime("auto", 0))
-    _console().print(str(path), highlight=False, soft_wrap=True)
+    _say(str(remake_report(target, runtime=_runtime("auto", 0))))
 
 
 @app.command()
@@ -187,13 +198,13 @@ def verify(
     found = artifacts_below(work)
     problems = [line for artifact in found for line in artifact.problems()]
     for line in problems:
-        _console().print(line, highlight=False, soft_wrap=True)
+        _say(line)
     if problems:
         raise Tag2MaskError(
             f"{len(problems)} files are not as they were written; delete the folders "
             f"of their artifacts and run the recipe again"
         )
-    _console().print(f"{len(found)} artifacts are as they were written")
+    _say(f"{len(found)} artifacts are as they were written")
 
 
 @app.command()
@@ -204,12 +215,11 @@ def clean(
     """Delete what no finished run of a work folder uses, unfinished work included."""
     from tag2mask.artifacts.work import folder_size, unused
 
-    console = _console()
     rest = unused(work)
     for artifact in rest:
-        console.print(f"{artifact.folder} ({artifact.state})", highlight=False)
+        _say(f"{artifact.folder} ({artifact.state})")
     if not rest:
-        console.print("nothing to clean")
+        _say("nothing to clean")
         return
     size = sum(folder_size(artifact.folder) for artifact in rest)
     question = f"delete these {len(rest)} folders ({size / 1e6:.1f} MB)?"
@@ -217,7 +227,7 @@ def clean(
         return
     for artifact in rest:
         artifact.discard()
-    console.print(f"deleted {len(rest)} folders ({size / 1e6:.1f} MB)")
+    _say(f"deleted {len(rest)} folders ({size / 1e6:.1f} MB)")
 
 
 def _run(
@@ -229,61 +239,21 @@ def _run(
 ) -> None:
     from tag2mask.artifacts.files import read_json
     from tag2mask.pipeline import run as run_recipe
+    from tag2mask.pipeline.score_table import score_table
 
     summary = run_recipe(recipe, work, runtime=runtime, until=until, name=name)
     record = read_json(summary)
-    console = _console()
     for kind in ("notes", "warnings"):
         for line in record[kind]:
-            console.print(f"{kind[:-1]}: {line}", highlight=False, soft_wrap=True)
-    _print_scores(record)
-    if record["artifacts"]["report"]:
-        page = (summary.parent / record["artifacts"]["report"]).resolve()
-        console.print(f"report: {page}", highlight=False, soft_wrap=True)
-    console.print(str(summary), highlight=False, soft_wrap=True)
-
-
-def _print_scores(record: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    columns = ("stage", "subject", "mIoU %", "95 %", "split", "protocol")
-    table = Table(*columns, box=None, pad_edge=False)
-    for score in record["scores"]:
-        if "miou" not in score:
-            continue
-        protocol = score["protocol"]
-        words = [f"scales {', '.join(f'{s:g}' for s in protocol['scales'])}"]
-        words += ["mirror"] * protocol["flip"]
-        words += [f"CRF {protocol['crf']}"] * (protocol["crf"] != "none")
-        words += ["tags known"] * protocol["tags_at_test"]
-        if "threshold" in protocol:
-            kind = protocol["threshold_chosen"]
-            words.append(f"{kind} threshold {protocol['threshold']:g}")
-        words += ["USES GROUND TRUTH"] * protocol["uses_truth"]
-        interval = score.get("interval")
-        table.add_row(
-            score["stage"],
-            score["subject"],
-            "-" if score["miou"] is None else f"{score['miou']:.1f}",
-            f"{interval[0]:.1f}-{interval[1]:.1f}" if interval else "",
-            protocol["split"],
-            ", ".join(words),
-        )
-    console = _console()
-    if table.row_count:
-        console.print(table)
+            _say(f"{kind[:-1]}: {line}")
+    if record["scores"]:
+        _console().print(score_table(record["scores"]))
     for subject, values in record["proxies"].items():
         shown = {k: v for k, v in values.items() if not isinstance(v, list)}
-        console.print(f"without masks: {subject}: {shown}", highlight=False)
-
-
-def _print_classes(record: dict[str, Any]) -> None:
-    console = _console()
-    for name, value in record["per_class"].items():
-        shown = "-" if value is None else f"{value:.2f}"
-        console.print(f"{name:20s} {shown:>6s}", highlight=False, markup=False)
-    line = f"mIoU {record['miou']:.2f} % over {record['num_images']} images"
-    console.print(line, highlight=False)
+        _say(f"without masks: {subject}: {shown}")
+    if record["artifacts"]["report"]:
+        _say(f"report: {(summary.parent / record['artifacts']['report']).resolve()}")
+    _say(str(summary))
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -304,22 +274,25 @@ def _runtime(
     return Runtime(
         device=choose_device(device),
         workers=workers or default_workers(),
-        progress=Progress(Console(stderr=True)),
+        progress=Progress(_console(stderr=True)),
         tensorboard=tensorboard,
     )
 
 
-def _console() -> Console:
-    """Return standard output; not wrapped where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
+def _say(line: str, *, stderr: bool = False) -> None:
+    _console(stderr=stderr).print(line, soft_wrap=True)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """Return a console that prints text as it is, brackets and colons included."""
+    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a table in a file is not wrapped
+    return console
 
 
 def _fail(message: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(
-        f"tag2mask: {message}", highlight=False, markup=False
-    )
-    sys.stdout.flush()
+    _say(f"tag2mask: {message}", stderr=True)
     raise SystemExit(1)
 
 

@@ -5,19 +5,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from tag2mask import config
-from tag2mask.artifacts.files import read_json, write_json
+from tag2mask.artifacts.files import file_digest, read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.work import latest_summary
 from tag2mask.data.images import image_files
 from tag2mask.engine.runtime import Runtime
-from tag2mask.errors import DatasetError, ModelError, Tag2MaskError
-from tag2mask.models.segmenters import CARD, Segmenter, load_segmenter
+from tag2mask.errors import DatasetError, ModelError, RecipeError, Tag2MaskError
+from tag2mask.models.segmenters import CARD, WEIGHTS, load_segmenter
 from tag2mask.stages import evaluate
 from tag2mask.stages.predict import Subject
 from tag2mask.stages.predict import run as predict_images
 
 CLASSES = "classes.json"
+PROTOCOL = "predict.json"
 
 
 def predict_files(
@@ -34,7 +37,8 @@ def predict_files(
         model: summary.json of a run (or its work folder), or a segment folder.
         images: Files, or folders that are searched for images. An image keeps its
             path below the folder that was named.
-        out: Images that have a label map there are left alone.
+        out: Images that have a label map there are left alone, so that a second call
+            continues the first; it must hold no label maps of anything else.
         changes: Keys of the recipe's table ``predict``. A run's own protocol is the
             default; a segment folder's is one scale, no mirror, no CRF.
         runtime: Where to compute.
@@ -43,22 +47,22 @@ def predict_files(
         How many images there are, and the protocol in words.
 
     Raises:
-        DatasetError: If there is no image, or two would share a label map.
+        DatasetError: If there is no image, two would share a label map, or ``out``
+            holds label maps that another model or protocol made.
         ModelError: If ``model`` is neither.
+        RecipeError: If a changed key is unknown or out of bounds.
     """
     out = Path(out)
-    segmenter, settings = _open_model(Path(model))
-    text = json.dumps(settings.model_dump(mode="json") | dict(changes or {}))
-    settings = config.Predict.model_validate_json(text)
+    folder, protocol = _find_model(Path(model))
+    settings = _settings(protocol | dict(changes or {}))
+    segmenter = load_segmenter(folder)
     subjects = _subjects([Path(image) for image in images])
-    out.mkdir(parents=True, exist_ok=True)
+    _claim(out, folder, settings)
     write_json(out / CLASSES, list(segmenter.class_names))
     predict_images(
         segmenter.network, subjects, settings, out, runtime=runtime or Runtime()
     )
-    scales = ", ".join(f"{scale:g}" for scale in settings.scales)
-    mirror = ", mirror" if settings.flip else ""
-    return len(subjects), f"scales {scales}{mirror}, CRF {settings.crf}"
+    return len(subjects), _in_words(settings)
 
 
 def evaluate_folders(
@@ -99,9 +103,10 @@ def evaluate_folders(
     return record
 
 
-def _open_model(model: Path) -> tuple[Segmenter, config.Predict]:
+def _find_model(model: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of a segmenter, and the protocol that it was scored by."""
     if (model / CARD).exists():
-        return load_segmenter(model), config.Predict()
+        return model, {}
     try:
         summary = latest_summary(model)
     except Tag2MaskError:
@@ -110,14 +115,49 @@ def _open_model(model: Path) -> tuple[Segmenter, config.Predict]:
             f"a segment folder with {CARD}"
         ) from None
     record = read_json(summary)
-    if not isinstance(record, dict) or "artifacts" not in record:
-        raise ModelError(f"{summary} is no summary of a run")
-    if record["artifacts"]["segment"] is None:
-        raise ModelError(f"{summary}: this run has no segmenter yet")
-    settings = config.Predict.model_validate_json(
-        json.dumps(record["recipe"]["predict"])
-    )
-    return load_segmenter(summary.parent / record["artifacts"]["segment"]), settings
+    try:
+        folder, protocol = record["artifacts"]["segment"], record["recipe"]["predict"]
+    except (TypeError, LookupError):
+        raise ModelError(f"{summary} is no summary of a run") from None
+    if folder is None:
+        raise ModelError(
+            f"{summary}: this run has no segmenter yet; run its recipe to its end"
+        )
+    return summary.parent / folder, protocol
+
+
+def _settings(table: dict[str, Any]) -> config.Predict:
+    try:
+        return config.Predict.model_validate_json(json.dumps(table))
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
+            for each in error.errors()
+        )
+        raise RecipeError(f"images cannot be predicted so: {problems}") from None
+
+
+def _in_words(settings: config.Predict) -> str:
+    scales = ", ".join(f"{scale:g}" for scale in settings.scales)
+    mirror = ", mirror" if settings.flip else ""
+    return f"scales {scales}{mirror}, CRF {settings.crf}"
+
+
+def _claim(out: Path, folder: Path, settings: config.Predict) -> None:
+    """Note in ``out`` whose label maps it holds; refuse if they are of another."""
+    record = {
+        "weights": file_digest(folder / WEIGHTS),
+        "predict": settings.model_dump(mode="json"),
+    }
+    path = out / PROTOCOL
+    if path.exists() and read_json(path) == record:
+        return
+    if LabelFolder(out):
+        raise DatasetError(
+            f"{out} holds label maps that another model, protocol or program made; "
+            f"choose another folder, or delete it"
+        )
+    write_json(path, record)
 
 
 def _subjects(images: Sequence[Path]) -> list[Subject]:

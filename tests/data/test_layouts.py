@@ -113,7 +113,7 @@ def test_unknown_tag_with_the_nearest_name(root):
 
 
 def test_background_is_no_tag(root):
-    assert problems(root, "a,background;cat") == [
+    assert problems(root, "a,background;ant") == [
         ": tag 'background' of images/a.jpg is no class"
     ]
 

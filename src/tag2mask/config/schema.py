@@ -234,8 +234,9 @@ class Segment(Training):
     num_complements: PositiveInt = 1
     """Classes drawn for each noisy pixel."""
     weight_from: Literal["constrained", "plain", "eq4"] = "constrained"
-    cross_entropy_steps: NonNegativeInt = 0
-    """First steps that learn by cross-entropy, before positive-negative."""
+    cross_entropy_share: Fraction = 0.5
+    """Share of the steps, the first ones, that learn by cross-entropy: from scratch the
+    constrained loss calls all background on short schedules [ours]; 0 in the paper."""
     loss_stride: Literal[1, 2, 4, 8] = 1
     """The loss reads every n-th pixel of each row and column."""
     colour_jitter: NonNegativeFloat = 0.3

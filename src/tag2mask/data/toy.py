@@ -272,9 +272,8 @@ def write_toy_world(
             name, scene = f"{split}_{i:05d}", draw_scene(rng, size)
             mask = Image.fromarray(scene.mask)
             mask.putpalette(palette)
-            _write_picture(
-                root / "images" / f"{name}.png", Image.fromarray(scene.image)
-            )
+            picture = Image.fromarray(scene.image)
+            _write_picture(root / "images" / f"{name}.png", picture)
             _write_picture(root / "masks" / f"{name}.png", mask)
             tags.append((name, split, ";".join(CLASSES[k - 1] for k in scene.tags)))
             captions.append((name, split, scene.caption))

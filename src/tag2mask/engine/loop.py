@@ -3,9 +3,9 @@
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from tag2mask.artifacts.files import whole_file
 from tag2mask.data.sampling import Tickets, batches
 from tag2mask.engine.runtime import Runtime
 from tag2mask.engine.training_log import TrainingLog
-from tag2mask.errors import TrainingError
+from tag2mask.errors import Tag2MaskError, TrainingError
 
 import_torchvision()
 from lightning_fabric import Fabric  # noqa: E402  (needs the guard)
@@ -89,69 +89,117 @@ def fit(
     mean of every loss between two rows. The caller removes the checkpoint.
 
     Raises:
-        TrainingError: If a loss is not finite, naming it and the step.
+        TrainingError: If a loss or a gradient is not finite, naming it and the step.
     """
-    fabric = Fabric(
-        accelerator=runtime.device.type,
-        devices=1,
-        precision="bf16-mixed" if length.precision == "bf16" else "32-true",
-    )
-    learner.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model, optimizer = fabric.setup(learner.model, learner.optimizer)
-    checkpoint = folder / CHECKPOINT
-    done = _resume(checkpoint, learner)
-    model.train()
+    update = _Update(learner, length, runtime)
+    done = _resume(folder / CHECKPOINT, learner)
+    update.model.train()
     every = max(1, length.steps // _REPORTS)
-    log = TrainingLog(folder, done=done, tensorboard=runtime.tensorboard)
-    sums: dict[str, float] = defaultdict(float)
-    reported = done
-    loader = batches(
-        tickets,
-        first=done,
-        last=length.steps,
-        batch=length.batch,
-        workers=max(0, runtime.workers - 1),
-    )
-    with runtime.progress.task("train", length.steps) as advance, log:
-        advance(done)
-        for step, batch in enumerate(fabric.setup_dataloaders(loader), done + 1):
-            losses = learner.losses_of(model, batch, step - 1)
-            _check(losses.terms, step)
-            optimizer.zero_grad(set_to_none=True)
-            fabric.backward(torch.stack(list(losses.terms.values())).sum())
-            if length.clip_norm is not None:
-                norm = fabric.clip_gradients(
-                    model, optimizer, max_norm=length.clip_norm
-                )
-                sums["gradient_norm"] += float(norm)  # type: ignore[arg-type]
-            optimizer.step()
-            rate = learner.schedule.get_last_lr()[0]
-            learner.schedule.step()
-            for name, value in {**losses.terms, **losses.watched}.items():
-                sums[name] += value.item()
+    means = _Means()
+    with (
+        runtime.progress.task("train", length.steps, done=done) as advance,
+        TrainingLog(folder, done=done, tensorboard=runtime.tensorboard) as log,
+    ):
+        loaded = update.batches(tickets, first=done, workers=runtime.workers - 1)
+        for step, batch in enumerate(loaded, done + 1):
+            rate = float(learner.schedule.get_last_lr()[0])
+            means.add(update(batch, step))
             if step % every == 0 or step == length.steps:
-                means = {n: value / (step - reported) for n, value in sums.items()}
-                log.write(step, means | {"learning_rate": float(rate)})
-                sums.clear()
-                reported = step
-                _save(checkpoint, learner, step)
+                log.write(step, means.take() | {"learning_rate": rate})
+                _save(folder / CHECKPOINT, learner, step)
             advance(1)
 
 
-def _check(terms: Mapping[str, Tensor], step: int) -> None:
-    for name, loss in terms.items():
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"loss {name!r} is {value} at step {step}; lower learning_rate, or set "
-                f"clip_norm or precision = '32'"
+class _Update:
+    """One step of the optimiser after the other."""
+
+    def __init__(self, learner: Learner, length: Length, runtime: Runtime) -> None:
+        self._learner = learner
+        self._length = length
+        self._fabric = Fabric(
+            accelerator=runtime.device.type,
+            devices=1,
+            precision="bf16-mixed" if length.precision == "bf16" else "32-true",
+        )
+        learner.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model, self._optimizer = self._fabric.setup(
+            learner.model, learner.optimizer
+        )
+
+    def batches(self, tickets: Tickets, *, first: int, workers: int) -> Iterator[Batch]:
+        """Yield the batches from a step on, where the model is."""
+        loader = batches(
+            tickets,
+            first=first,
+            last=self._length.steps,
+            batch=self._length.batch,
+            workers=max(0, workers),
+        )
+        try:
+            yield from cast(Iterable[Batch], self._fabric.setup_dataloaders(loader))
+        except Tag2MaskError as error:
+            # a process that loads sends its traceback as the message
+            message = str(error).rpartition(f"{type(error).__name__}: ")[2]
+            raise type(error)(message.strip()) from None
+
+    def __call__(self, batch: Batch, step: int) -> dict[str, float]:
+        """Make one step and return its losses and what else is watched."""
+        learner, clip_norm = self._learner, self._length.clip_norm
+        losses = learner.losses_of(self.model, batch, step - 1)
+        values = _read({**losses.terms, **losses.watched})
+        for name in losses.terms:
+            _refuse_infinite(f"loss {name!r}", values[name], step)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._fabric.backward(torch.stack(list(losses.terms.values())).sum())
+        if clip_norm is not None:
+            norm = self._fabric.clip_gradients(
+                self.model,
+                self._optimizer,
+                max_norm=clip_norm,
+                error_if_nonfinite=False,  # its message names no step
             )
+            values["gradient_norm"] = float(norm)  # type: ignore[arg-type]
+            _refuse_infinite("the gradient's norm", values["gradient_norm"], step)
+        self._optimizer.step()
+        learner.schedule.step()
+        return values
+
+
+class _Means:
+    """Means of named numbers; each over the steps in which it was named."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[float]] = defaultdict(list)
+
+    def add(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._values[name].append(value)
+
+    def take(self) -> dict[str, float]:
+        """Return the means and begin anew."""
+        means = {name: sum(each) / len(each) for name, each in self._values.items()}
+        self._values.clear()
+        return means
+
+
+def _read(tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    """Read numbers off the device, all at once: each reading waits for it."""
+    stacked = torch.stack([value.detach().float() for value in tensors.values()])
+    return dict(zip(tensors, stacked.tolist(), strict=True))
+
+
+def _refuse_infinite(name: str, value: float, step: int) -> None:
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"{name} is {value} at step {step}; lower learning_rate, or set clip_norm "
+            f"or precision = '32'"
+        )
 
 
 def _resume(checkpoint: Path, learner: Learner) -> int:
     if not checkpoint.exists():
         return 0
-    saved = torch.load(checkpoint, weights_only=True)
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     learner.model.load_state_dict(saved["model"])
     learner.optimizer.load_state_dict(saved["optimizer"])
     learner.schedule.load_state_dict(saved["schedule"])

@@ -28,15 +28,23 @@ class Progress:
         self._console = console
 
     @contextmanager
-    def task(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """Yield a function that is told how many items were finished."""
+    def task(
+        self, title: str, total: int | None, *, done: int = 0
+    ) -> Iterator[Callable[[int], None]]:
+        """Yield a function that is told how many items were finished.
+
+        Args:
+            title: Names the work.
+            total: Items in all; None if that is not known.
+            done: Items that were finished before, which tell nothing of the speed.
+        """
         if self._console is None:
             yield lambda _: None
         elif self._console.is_terminal:
-            with self._bar(title, total) as advance:
+            with self._bar(title, total, done) as advance:
                 yield advance
         else:
-            with self._lines(self._console, title, total) as advance:
+            with _lines(self._console, title, total, done) as advance:
                 yield advance
 
     def say(self, text: str) -> None:
@@ -45,7 +53,9 @@ class Progress:
             self._console.print(text, highlight=False, markup=False)
 
     @contextmanager
-    def _bar(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    def _bar(
+        self, title: str, total: int | None, done: int
+    ) -> Iterator[Callable[[int], None]]:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -55,27 +65,29 @@ class Progress:
             TimeRemainingColumn(),
         )
         with RichProgress(*columns, console=self._console) as bars:
-            task = bars.add_task(title, total=total)
+            task = bars.add_task(title, total=total, completed=done)
             yield lambda count: bars.advance(task, count)
 
-    @contextmanager
-    def _lines(
-        self, console: Console, title: str, total: int | None
-    ) -> Iterator[Callable[[int], None]]:
-        begun = told = time.monotonic()
-        done = 0
 
-        def advance(count: int) -> None:
-            nonlocal done, told
-            done += count
-            now = time.monotonic()
-            if now - told >= _SECONDS_BETWEEN_LINES and total:
-                told = now
-                left = (now - begun) / done * (total - done)
-                console.print(
-                    f"{title}: {done}/{total}, {left:.0f} s left", highlight=False
-                )
+@contextmanager
+def _lines(
+    console: Console, title: str, total: int | None, done: int
+) -> Iterator[Callable[[int], None]]:
+    begun = told = time.monotonic()
+    finished = 0
 
-        yield advance
-        seconds = time.monotonic() - begun
-        console.print(f"{title}: done in {seconds:.1f} s", highlight=False)
+    def advance(count: int) -> None:
+        nonlocal finished, told
+        finished += count
+        now = time.monotonic()
+        if now - told >= _SECONDS_BETWEEN_LINES and total and finished:
+            told = now
+            so_far = done + finished
+            left = (now - begun) / finished * (total - so_far)
+            console.print(
+                f"{title}: {so_far}/{total}, {left:.0f} s left", highlight=False
+            )
+
+    yield advance
+    seconds = time.monotonic() - begun
+    console.print(f"{title}: done in {seconds:.1f} s", highlight=False)

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tag2mask.artifacts.files import whole_file
 from tag2mask.errors import Tag2MaskError
@@ -44,7 +44,7 @@ class TrainingLog:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "TrainingLog":
         return self
 
     def __exit__(

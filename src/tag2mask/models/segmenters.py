@@ -18,6 +18,7 @@ _NEEDED = {
     "backbone_options",
     "output_stride",
     "dilate",
+    "rates",
     "class_names",
 }
 _RATES = {"deeplab_v1": (LARGE_FOV_RATE,), "deeplab_v2": ASPP_RATES}

@@ -97,14 +97,8 @@ def load_backbone_weights(net: nn.Module, weights: str, *, name: str) -> None:
     expected = net.state_dict()
     ours = {key for key in expected if not key.startswith(head)}
     theirs = {key for key in found if not key.startswith(head)}
-    shapes = {key for key in ours & theirs if expected[key].shape != found[key].shape}
     check_keys(Path(weights), name, missing=ours - theirs, extra=theirs - ours)
-    if shapes:
-        key = min(shapes)
-        raise ModelError(
-            f"{weights} is not of {name}: {key} has shape {list(found[key].shape)}, "
-            f"expected {list(expected[key].shape)}"
-        )
+    _check_shapes(Path(weights), name, expected, {key: found[key] for key in theirs})
     net.load_state_dict({key: found[key] for key in theirs}, strict=False)
 
 
@@ -123,6 +117,17 @@ def check_keys(path: Path, name: str, *, missing: set[str], extra: set[str]) -> 
         )
 
 
+def _check_shapes(
+    path: Path, name: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]
+) -> None:
+    for key, tensor in found.items():
+        if tensor.shape != expected[key].shape:
+            raise ModelError(
+                f"{path} is not of {name}: {key} has shape {list(tensor.shape)}, "
+                f"expected {list(expected[key].shape)}"
+            )
+
+
 def load_module(module: nn.Module, path: Path, *, name: str) -> None:
     """Load weights that ``save_module`` wrote, strictly.
 
@@ -133,10 +138,8 @@ def load_module(module: nn.Module, path: Path, *, name: str) -> None:
     check_keys(
         path, name, missing=set(expected) - set(found), extra=set(found) - set(expected)
     )
-    try:
-        module.load_state_dict(found, strict=False)
-    except RuntimeError as error:
-        raise ModelError(f"{path} is not of {name}: {error}") from None
+    _check_shapes(path, name, expected, found)
+    module.load_state_dict(found, strict=False)
 
 
 def save_module(module: nn.Module, path: Path) -> None:

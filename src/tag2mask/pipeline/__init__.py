@@ -3,34 +3,40 @@
 import json
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from tag2mask import config
+from tag2mask.artifacts.build import Artifact
 from tag2mask.artifacts.files import read_json
 from tag2mask.artifacts.work import latest_summary
 from tag2mask.engine.runtime import Runtime
+from tag2mask.errors import ArtifactError
 from tag2mask.pipeline.builder import STAGES, Builder, Stage, Step
 from tag2mask.pipeline.graph import Graph
 from tag2mask.pipeline.scoring import Scoring
 from tag2mask.pipeline.summary import add_report, write_summary
+from tag2mask.stages.report import REPORT
 
 __all__ = ["STAGES", "Stage", "Step", "plan", "remake_report", "run"]
 
+_REMADE = ("evaluate", "proxies", "report")
 
-def plan(recipe: config.Recipe, work: Path | str) -> list[Step]:
+
+def plan(
+    recipe: config.Recipe, work: Path | str, *, name: str = "recipe"
+) -> list[Step]:
     """List what a run would make, and what is made already; compute nothing.
 
     Args:
         recipe: The experiment.
         work: The work folder; it need not exist.
+        name: Of the run, which its report bears.
 
     Raises:
         DatasetError: If the data has problems.
     """
     builder = Builder(Path(work), Runtime(), dry=True)
-    graph = Graph(recipe, builder)
-    graph.make()
-    scoring = Scoring(graph)
-    scoring.make()
-    add_report(graph, scoring, name="recipe")
+    _ask(recipe, builder, name)
     return builder.steps
 
 
@@ -58,28 +64,53 @@ def run(
         Tag2MaskError: If data, weights or disk do not allow it; run again to continue.
     """
     builder = Builder(Path(work), runtime or Runtime(), until=until)
-    graph = Graph(recipe, builder)
-    graph.make()
-    scoring = Scoring(graph)
-    scoring.make()
-    report = add_report(graph, scoring, name=name)
-    return write_summary(graph, scoring, report, name=name)
+    graph, scoring, made = _ask(recipe, builder, name)
+    return write_summary(graph, scoring, made, name=name)
 
 
 def remake_report(target: Path, *, runtime: Runtime | None = None) -> Path:
     """Return the report of a run, made again if it was deleted.
+
+    Scores that were deleted are made again too; nothing is trained or predicted.
 
     Args:
         target: A summary.json, its folder, or a work folder: then the newest run.
         runtime: How it is carried out.
 
     Raises:
-        ArtifactError: If there is no run.
+        ArtifactError: If there is no run, or what it made is not there.
     """
-    summary = latest_summary(target)
-    record = read_json(summary)
-    recipe = config.Recipe.model_validate_json(json.dumps(record["recipe"]))
+    summary = latest_summary(target).resolve()
+    recipe, name = _read_run(summary)
     work = summary.parents[2]
-    again = run(recipe, work, runtime=runtime, name=record["name"])
-    page = again.parent / str(read_json(again)["artifacts"]["report"])
-    return page.resolve()
+    for step in plan(recipe, work, name=name):
+        if step.state != "finished" and step.stage not in _REMADE:
+            raise ArtifactError(
+                f"{step.artifact.folder} is not finished, so that there is nothing to "
+                f"report: run the recipe of {summary} to its end"
+            )
+    builder = Builder(work, runtime or Runtime())
+    *_, made = _ask(recipe, builder, name)
+    return made.folder / REPORT
+
+
+def _ask(
+    recipe: config.Recipe, builder: Builder, name: str
+) -> tuple[Graph, Scoring, Artifact]:
+    """Ask a builder for everything, the report last."""
+    graph = Graph(recipe, builder)
+    graph.make()
+    scoring = Scoring(graph)
+    scoring.make()
+    return graph, scoring, add_report(graph, scoring, name=name)
+
+
+def _read_run(summary: Path) -> tuple[config.Recipe, str]:
+    record = read_json(summary)
+    try:
+        text = json.dumps(record["recipe"])
+        return config.Recipe.model_validate_json(text), str(record["name"])
+    except (TypeError, LookupError, ValidationError):
+        raise ArtifactError(
+            f"{summary} is no summary of this version of tag2mask: run its recipe again"
+        ) from None

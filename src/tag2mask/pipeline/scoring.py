@@ -1,6 +1,6 @@
 """Ask for the scores of everything that was made, each with its protocol."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +8,6 @@ from tag2mask import config
 from tag2mask.artifacts.build import Artifact, Request
 from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder
-from tag2mask.artifacts.tables import ImageRecord
 from tag2mask.pipeline.graph import PLAIN, Graph, VoterArtifacts
 from tag2mask.stages import evaluate, proxies, truth
 from tag2mask.stages.segment import initialisation
@@ -38,7 +37,6 @@ class Scoring:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._recipe = graph.recipe
-        self._settings = graph.recipe.evaluate
         has_masks = graph.recipe.data.masks is not None
         self.masks = truth.open_masks(graph.recipe.data) if has_masks else None
         self.scored: list[Scored] = []
@@ -49,16 +47,15 @@ class Scoring:
         made = self._graph.made
         for name, voter in made.voters.items():
             self._cam(name, voter)
-            self._labels("seed", name, voter.seed, "train", self._seed_protocol(voter))
+            self._labels("seed", name, voter.seed, self._seed_protocol(voter))
         if made.vote is not None:
-            self._labels("vote", "vote", made.vote, "train", self._vote_protocol())
+            self._labels("vote", "vote", made.vote, self._vote_protocol())
             self._clean(made.vote)
             self._agreement(made.vote)
         for name, prediction in made.predictions.items():
-            split = self._graph.test_split
-            protocol = self._predict_protocol(PLAIN if name == "plain" else None)
-            self._labels("predict", name, prediction, split, protocol)
-            self._tag_recall(name, prediction, split)
+            used = PLAIN if name == "plain" else self._recipe.predict
+            self._labels("predict", name, prediction, self._predict_protocol(used))
+            self._tag_recall(name, prediction)
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Yield the entries of a summary's ``scores``."""
@@ -83,105 +80,86 @@ class Scoring:
                     "protocol": protocol | chosen,
                 }
 
-    def _truth(self, split: str) -> evaluate.Truth | None:
-        """Return the masked images of a split, as far as the index is finished."""
-        if self.masks is None or self._graph.made.index.state != "finished":
-            return None
-        index = self._graph.index_table()
-        masked = [image for image in index.split(split) if image.name in self.masks]
-        return evaluate.Truth(masked, self.masks, index.class_names)
-
-    def _evaluate(
-        self, scored: Artifact, split: str, settings: dict[str, Any]
-    ) -> Request | None:
-        """Return the request of a score, None where no image has a mask."""
-        if self.masks is None:
-            return None
-        names = [image.name for image in self._graph.listed(split)]
-        if not any(name in self.masks for name in names):
-            return None
-        request = {"masks": self.masks.fingerprint(names), "split": split}
-        inputs = {"index": self._graph.made.index, "scored": scored}
-        return Request(
-            "evaluate", evaluate.VERSION, request | settings, inputs, uses_truth=True
-        )
-
-    def _labels(
+    def _score(
         self,
         stage: str,
         subject: str,
         scored: Artifact,
-        split: str,
         protocol: Protocol,
+        settings: dict[str, Any],
+        score: Callable[[evaluate.Truth], dict[str, Any]],
     ) -> None:
-        table = self._settings
-        settings = table.model_dump(mode="json", exclude={"cam_threshold"})
-        request = self._evaluate(scored, split, {"of": "labels"} | settings)
-        if request is None:
+        """Ask for one score; nothing where no image of the split has a mask."""
+        graph, split = self._graph, protocol["split"]
+        masks = self.masks
+        names = [image.name for image in graph.listed(split)]
+        if masks is None or not any(name in masks for name in names):
             return
 
         def run(folder: Path) -> None:
-            masked = self._truth(split)
-            if masked is not None:
-                labels = LabelFolder(scored.folder / "labels")
-                record = evaluate.score_labels(
-                    labels, masked, table, runtime=self._graph.runtime
-                )
-                write_json(folder / evaluate.SCORE, record)
+            index = graph.index_table()
+            masked = [image for image in index.split(split) if image.name in masks]
+            truth = evaluate.Truth(masked, masks, index.class_names)
+            write_json(folder / evaluate.SCORE, score(truth))
 
-        artifact = self._graph.builder.make(
-            request,
-            run,
-            subject=f"{stage} {subject}",
-            num_images=len(self._graph.listed(split)),
+        request = Request(
+            "evaluate",
+            evaluate.VERSION,
+            settings | {"masks": masks.fingerprint(names), "split": split},
+            {"index": graph.made.index, "scored": scored},
+            uses_truth=True,
         )
-        self._add(stage, subject, artifact, {"split": split} | protocol, scored)
+        artifact = graph.builder.make(
+            request, run, subject=f"{stage} {subject}", num_images=len(names)
+        )
+        finished = scored.state == "finished"
+        known = {
+            "uses_truth": scored.uses_truth if finished else False,
+            "random_seed": self._recipe.random_seed,
+        }
+        self.scored.append(Scored(stage, subject, artifact, protocol | known))
+
+    def _labels(
+        self, stage: str, subject: str, scored: Artifact, protocol: Protocol
+    ) -> None:
+        table = self._recipe.evaluate
+        settings = table.model_dump(mode="json", exclude={"cam_threshold"})
+        labels = LabelFolder(scored.folder / "labels")
+        runtime = self._graph.runtime
+        self._score(
+            stage,
+            subject,
+            scored,
+            protocol,
+            {"of": "labels"} | settings,
+            lambda truth: evaluate.score_labels(labels, truth, table, runtime=runtime),
+        )
 
     def _cam(self, subject: str, voter: VoterArtifacts) -> None:
-        settings = {"of": "cam", "cam_threshold": self._settings.cam_threshold}
-        request = self._evaluate(voter.cam, "train", settings)
-        if request is None:
-            return
-
-        def run(folder: Path) -> None:
-            masked = self._truth("train")
-            if masked is not None:
-                record = evaluate.score_cams(
-                    voter.cam.folder / "cams",
-                    masked,
-                    self._settings,
-                    runtime=self._graph.runtime,
-                )
-                write_json(folder / evaluate.SCORE, record)
-
-        artifact = self._graph.builder.make(request, run, subject=f"cam {subject}")
-        protocol = {"split": "train"} | self._seed_protocol(voter) | {"crf": "none"}
-        self._add("cam", subject, artifact, protocol, voter.cam)
+        table = self._recipe.evaluate
+        cams = voter.cam.folder / "cams"
+        runtime = self._graph.runtime
+        self._score(
+            "cam",
+            subject,
+            voter.cam,
+            self._seed_protocol(voter) | {"crf": "none"},
+            {"of": "cam", "cam_threshold": table.cam_threshold},
+            lambda truth: evaluate.score_cams(cams, truth, table, runtime=runtime),
+        )
 
     def _clean(self, voted: Artifact) -> None:
-        request = self._evaluate(voted, "train", {"of": "support"})
         num_voters = len(self._graph.made.voters)
-        if request is None:
-            return
-
-        def run(folder: Path) -> None:
-            masked = self._truth("train")
-            if masked is not None:
-                record = evaluate.score_support(
-                    voted.folder,
-                    masked,
-                    num_voters=num_voters,
-                    runtime=self._graph.runtime,
-                )
-                write_json(folder / evaluate.SCORE, record)
-
-        artifact = self._graph.builder.make(request, run, subject="clean pixels")
-        self._add(
+        runtime = self._graph.runtime
+        self._score(
             "vote",
             "clean pixels",
-            artifact,
-            {"split": "train"} | self._vote_protocol(),
             voted,
+            self._vote_protocol(),
+            {"of": "support"},
+            lambda truth: evaluate.score_support(
+                voted.folder, truth, num_voters=num_voters, runtime=runtime
+            ),
         )
 
     def _agreement(self, voted: Artifact) -> None:
@@ -206,12 +184,11 @@ class Scoring:
             subject="vote",
         )
 
-    def _tag_recall(self, name: str, prediction: Artifact, split: str) -> None:
+    def _tag_recall(self, name: str, prediction: Artifact) -> None:
         def run(folder: Path) -> None:
-            images: tuple[ImageRecord, ...] = self._graph.index_table().split(split)
             proxies.of_prediction(
                 LabelFolder(prediction.folder / "labels"),
-                images,
+                self._graph.index_table().split(self._graph.test_split),
                 folder,
                 runtime=self._graph.runtime,
             )
@@ -223,24 +200,10 @@ class Scoring:
             subject=f"predict {name}",
         )
 
-    def _add(
-        self,
-        stage: str,
-        subject: str,
-        artifact: Artifact,
-        protocol: Protocol,
-        scored: Artifact,
-    ) -> None:
-        finished = scored.state == "finished"
-        protocol = protocol | {
-            "uses_truth": scored.uses_truth if finished else False,
-            "random_seed": self._recipe.random_seed,
-        }
-        self.scored.append(Scored(stage, subject, artifact, protocol))
-
     def _seed_protocol(self, voter: VoterArtifacts) -> Protocol:
         inference = voter.settings.cam
         return {
+            "split": "train",
             "scales": [round(voter.scale * each, 4) for each in inference.scales],
             "flip": inference.flip,
             "crf": voter.settings.seed.crf,
@@ -251,6 +214,7 @@ class Scoring:
     def _vote_protocol(self) -> Protocol:
         voters = [self._seed_protocol(v) for v in self._graph.made.voters.values()]
         return {
+            "split": "train",
             "scales": sorted({scale for each in voters for scale in each["scales"]}),
             "flip": any(each["flip"] for each in voters),
             "crf": " ".join(sorted({each["crf"] for each in voters})),
@@ -258,12 +222,12 @@ class Scoring:
             "init": "; ".join(sorted({each["init"] for each in voters})),
         }
 
-    def _predict_protocol(self, settings: config.Predict | None) -> Protocol:
-        used = settings or self._recipe.predict
+    def _predict_protocol(self, settings: config.Predict) -> Protocol:
         return {
-            "scales": list(used.scales),
-            "flip": used.flip,
-            "crf": used.crf,
+            "split": self._graph.test_split,
+            "scales": list(settings.scales),
+            "flip": settings.flip,
+            "crf": settings.crf,
             "tags_at_test": False,
             "init": initialisation(self._recipe.segment),
         }

@@ -25,16 +25,17 @@ def write_summary(graph: Graph, scoring: Scoring, made: Artifact, *, name: str) 
     """
     recipe = config.resolved(graph.recipe)
     folder = graph.builder.work / RUNS / f"{name}-{digest(recipe)}"
-    steps = graph.builder.steps
+    scores = list(scoring.read())
     record = {
         "version": VERSION,
         "name": name,
         "recipe": recipe,
-        "scores": list(scoring.read()),
+        "scores": [score for score in scores if "miou" in score],
+        "clean_pixels": next((s for s in scores if "miou" not in s), None),
         "proxies": _proxies(scoring),
         "notes": list(graph.index_table().notes),
         "warnings": list(_warnings(graph)),
-        "stages": _stages(steps, with_reuse=True),
+        "stages": _stages(graph.builder.steps, with_reuse=True),
         "artifacts": _paths(graph, made, folder),
     }
     write_json(folder / SUMMARY, record)

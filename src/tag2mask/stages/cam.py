@@ -1,5 +1,6 @@
 """Stage cam: activation maps of the train split, read off a trained classifier."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,42 +27,27 @@ def run(
     scale: float,
     runtime: Runtime,
 ) -> None:
-    """Write cams/IMAGE.npz for every image of the train split.
+    """Write cams/IMAGE.npz for every image of the train split that lacks it.
 
-    Args:
-        index: The images and their tags.
-        network: The trained classifier.
-        settings: Scales, mirror and precision.
-        folder: Where the maps go; images that are there are not computed again.
-        scale: The voter's input scale; multiplies every scale of ``settings``.
-        runtime: Where to compute.
+    The voter's input scale ``scale`` multiplies every scale of ``settings``.
     """
-    cams = folder / "cams"
-    images = index.split("train")
-    network.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batches = list(
-        batches_by_size(images, pixels=_PIXELS_PER_BATCH[runtime.device.type])
-    )
+    cams, device = folder / "cams", runtime.device
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batches = _unfinished(index.split("train"), cams, device)
 
     def read(batch: tuple[ImageRecord, ...]) -> list[torch.Tensor]:
         return [torch.from_numpy(read_image(index.path(image))) for image in batch]
 
-    # whole batches, so that a resumed run computes what an unbroken one does
-    batches = [b for b in batches if not all(_exists(cams, image) for image in b)]
-    scales = [scale * each for each in settings.scales]
+    bf16 = settings.precision == "bf16"
     with (
         runtime.progress.task("cam", sum(map(len, batches))) as advance,
-        torch.autocast(
-            runtime.device.type,
-            dtype=torch.bfloat16,
-            enabled=settings.precision != "32",
-        ),
+        torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
     ):
         for batch, pixels in read_ahead(read, batches):
             maps = activation_maps(
                 network.logit_maps,
-                to_batch(pixels, runtime.device),
-                scales=scales,
+                to_batch(pixels, device),
+                scales=[scale * each for each in settings.scales],
                 flip=settings.flip,
                 stride=STRIDE,
             )
@@ -71,5 +57,15 @@ def run(
             advance(len(batch))
 
 
-def _exists(cams: Path, image: ImageRecord) -> bool:
-    return cam_path(cams, image.name).exists()
+def _unfinished(
+    images: Sequence[ImageRecord], cams: Path, device: torch.device
+) -> list[tuple[ImageRecord, ...]]:
+    """Return the batches that lack maps.
+
+    Whole batches, so that a resumed run computes what an unbroken one does.
+    """
+    return [
+        batch
+        for batch in batches_by_size(images, pixels=_PIXELS_PER_BATCH[device.type])
+        if not all(cam_path(cams, image.name).exists() for image in batch)
+    ]

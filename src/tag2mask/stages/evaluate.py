@@ -23,6 +23,7 @@ from tag2mask.functional.metrics import (
     confusion_matrix,
     mean_of_present,
     scores_of,
+    share,
 )
 from tag2mask.functional.shapes import BACKGROUND, IGNORE
 from tag2mask.functional.thresholds import ThresholdCurve
@@ -31,6 +32,7 @@ VERSION = 1
 SCORE = "score.json"
 _DIGITS = 4
 _WORST = 12
+_MOST_NAMES = 3
 _NUM_THRESHOLDS = 200  # the field's 0.15 is one of them
 
 
@@ -74,15 +76,7 @@ def open_folder(
     """
     folder = MaskFolder(masks)
     chosen = list(labels) if names is None else list(names)
-    lacking = [labels.path(name) for name in chosen if name not in labels]
-    lacking += [folder.path(name) for name in chosen if name not in folder]
-    if lacking or not chosen:
-        first = ", ".join(map(str, lacking[:3]))
-        raise DatasetError(
-            f"{len(lacking)} files are missing: {first}"
-            if lacking
-            else f"{labels.folder} holds no label map"
-        )
+    _refuse_missing(labels, folder, chosen)
 
     def look(name: str) -> tuple[ImageRecord, int]:
         found, mask = labels[name].numpy(), read_index_png(folder.path(name))
@@ -95,6 +89,24 @@ def open_folder(
     num_classes = 1 + max(highest for _, highest in looked)
     names_found = class_names or [str(number) for number in range(num_classes)]
     return Truth([image for image, _ in looked], folder, names_found)
+
+
+def _refuse_missing(
+    labels: LabelFolder, masks: MaskFolder, names: Sequence[str]
+) -> None:
+    if not names:
+        raise DatasetError(
+            f"there is nothing to score: no label map in {labels.folder}"
+        )
+    lacking = [labels.path(name) for name in names if name not in labels]
+    lacking += [masks.path(name) for name in names if name not in masks]
+    if lacking:
+        first = ", ".join(map(str, lacking[:_MOST_NAMES]))
+        more = f" and {len(lacking) - _MOST_NAMES} more" * (len(lacking) > _MOST_NAMES)
+        raise DatasetError(
+            f"{len(lacking)} files are missing: {first}{more}; to score fewer images, "
+            f"list their names in a file (--names)"
+        )
 
 
 def score_labels(
@@ -111,36 +123,32 @@ def score_labels(
     num_classes = len(truth.class_names)
 
     def count(image: ImageRecord) -> tuple[np.ndarray, np.ndarray]:
-        found, mask = labels[image.name].numpy(), truth.read(image)
-        if found.shape != mask.shape:
-            raise DatasetError(
-                f"{labels.path(image.name)} is {found.shape[1]}x{found.shape[0]}, its "
-                f"mask {mask.shape[1]}x{mask.shape[0]}; they must be of one size"
-            )
+        found, mask = _read_both(labels, truth, image)
         confusion = _confusion(found, mask, num_classes, labels.path(image.name))
         return confusion, boundary_counts(
             found, mask, num_classes=num_classes, ratio=settings.boundary_ratio
         )
 
     total = np.zeros((num_classes, num_classes + 1), np.int64)
-    edges: np.ndarray | int = 0
+    edges = np.zeros((num_classes, 3), np.int64)
     bootstrap = Bootstrap(num_classes, max(1, settings.bootstrap))
     by_image = []
     counted = map_images(count, truth.images, runtime=runtime, title="evaluate")
     for image, (confusion, boundary) in zip(truth.images, counted, strict=True):
         total += confusion
-        edges = edges + boundary
+        edges += boundary
         bootstrap.add(confusion)
         by_image.append((_percent(scores_of(confusion).miou), image.name))
     record = describe_scores(scores_of(total), truth.class_names)
-    record["boundary_iou"] = _percent(mean_of_present(boundary_iou(np.asarray(edges))))
-    if settings.bootstrap:
+    record["boundary_iou"] = _percent(mean_of_present(boundary_iou(edges)))
+    if settings.bootstrap and total.any():
         record["interval"] = [_percent(value) for value in bootstrap.interval()]
     worst = sorted(entry for entry in by_image if entry[0] is not None)[:_WORST]
-    record["worst_images"] = [{"image": name, "miou": miou} for miou, name in worst]
-    record["num_images"] = len(truth.images)
-    record["confusion"] = total.tolist()
-    return record
+    return record | {
+        "worst_images": [{"image": name, "miou": miou} for miou, name in worst],
+        "num_images": len(truth.images),
+        "confusion": total.tolist(),
+    }
 
 
 def score_cams(
@@ -152,8 +160,8 @@ def score_cams(
 ) -> dict[str, Any]:
     """Return the scores of activation maps at a fixed and at the best threshold.
 
-    A constant background score, argmax, all thresholds in one pass. The best one is
-    an oracle: it is chosen with the masks.
+    A constant background score, argmax, all thresholds in one pass. The best is an
+    oracle, chosen with the masks; it is the fixed one if no pixel is scored.
     """
     num_classes = len(truth.class_names)
 
@@ -172,7 +180,9 @@ def score_cams(
     ):
         curve.add(score, winner, mask)
     record: dict[str, Any] = {}
-    chosen = {"fixed": settings.cam_threshold, "oracle": curve.best().threshold}
+    is_scored = not np.isnan(curve.miou()).any()
+    oracle = curve.best().threshold if is_scored else settings.cam_threshold
+    chosen = {"fixed": settings.cam_threshold, "oracle": oracle}
     for name, threshold in chosen.items():
         place = round(threshold * _NUM_THRESHOLDS)
         scores = scores_of(curve.confusion(place))
@@ -192,14 +202,14 @@ def score_support(
 ) -> dict[str, Any]:
     """Return what each threshold t calls clean.
 
-    ``coverage`` is the clean share of scored pixels, ``purity`` the share of clean
-    pixels that are right, both also for true objects and object labels alone
-    (multi-seed, tables 10 and 11).
+    ``coverage`` is the clean share of scored pixels, ``object_coverage`` that of true
+    objects alone, ``purity`` the share of clean pixels that are right; None where
+    there is no such pixel (multi-seed, tables 10 and 11).
     """
     labels, support = LabelFolder(voted / "labels"), LabelFolder(voted / "support")
 
     def count(image: ImageRecord) -> Int64[np.ndarray, "t 5"]:
-        found, mask = labels[image.name].numpy(), truth.read(image)
+        found, mask = _read_both(labels, truth, image)
         scored, right = mask != IGNORE, found == mask
         true_object = scored & (mask != BACKGROUND)
         votes = support[image.name].numpy()
@@ -214,17 +224,16 @@ def score_support(
     for each in map_images(count, truth.images, runtime=runtime, title="evaluate vote"):
         total += each
     rows = [
-        {
-            "min_support": number,
-            "coverage": _percent(clean / max(1, scored)),
-            "purity": _percent(right / max(1, clean)),
-            "object_coverage": _percent(clean_object / max(1, objects)),
-        }
-        for number, (scored, clean, right, objects, clean_object) in enumerate(
-            total.tolist(), 1
-        )
+        {"min_support": threshold} | _describe_clean(counts)
+        for threshold, counts in enumerate(total, 1)
     ]
     return {"by_min_support": rows, "num_images": len(truth.images)}
+
+
+def _describe_clean(counts: Int64[np.ndarray, "5"]) -> dict[str, float | None]:
+    shares = share(counts[[1, 2, 4]], counts[[0, 1, 3]])
+    names = ("coverage", "purity", "object_coverage")
+    return dict(zip(names, map(_percent, shares), strict=True))
 
 
 def describe_scores(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
@@ -245,6 +254,22 @@ def describe_scores(scores: Scores, class_names: Sequence[str]) -> dict[str, Any
     for name in ("pixel_accuracy", "coverage", "purity"):
         record[name] = _percent(getattr(scores, name))
     return record
+
+
+def _read_both(
+    labels: LabelFolder, truth: Truth, image: ImageRecord
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the label map of an image and its mask, of one size."""
+    path = labels.path(image.name)
+    if image.name not in labels:
+        raise DatasetError(f"{path}: there is no such label map; make it again")
+    found, mask = labels[image.name].numpy(), truth.read(image)
+    if found.shape != mask.shape:
+        raise DatasetError(
+            f"{path} is {found.shape[1]}x{found.shape[0]}, its mask "
+            f"{mask.shape[1]}x{mask.shape[0]}; they must be of one size"
+        )
+    return found, mask
 
 
 def _confusion(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int64
 
 from tag2mask.artifacts.files import write_json
 from tag2mask.artifacts.labels import LabelFolder
@@ -15,6 +16,10 @@ from tag2mask.functional.shapes import IGNORE
 
 VERSION = 1
 PROXIES = "proxies.json"
+_DIGITS = 4
+_LEAST = 12
+_FOUND = 0.005
+"""Share of an image that a class must cover to count as found."""
 
 
 def of_vote(
@@ -32,18 +37,10 @@ def of_vote(
     ``coverage`` is the share of pixels with at least t equal votes; the images on
     which the voters agree least are named.
     """
-    labels, support = LabelFolder(voted / "labels"), LabelFolder(voted / "support")
 
     def count(image: ImageRecord) -> tuple[np.ndarray, np.ndarray]:
-        vote = labels[image.name].numpy()
-        confusions = [
-            confusion_matrix(voter[image.name].numpy(), vote, num_classes=num_classes)
-            for voter in voters.values()
-        ]
-        votes = np.bincount(
-            support[image.name].numpy().ravel(), minlength=len(voters) + 1
-        )
-        return np.stack(confusions), votes
+        ballots = [voter[image.name].numpy() for voter in voters.values()]
+        return _count(ballots, voted, image.name, num_classes)
 
     confusion = np.zeros((len(voters), num_classes, num_classes + 1), np.int64)
     histogram = np.zeros(len(voters) + 1, np.int64)
@@ -52,26 +49,41 @@ def of_vote(
     for image, (matrices, votes) in zip(images, counted, strict=True):
         confusion += matrices
         histogram += votes
-        unanimity.append((votes[-1] / votes.sum(), image.name))
-    at_least = histogram[::-1].cumsum()[::-1] / histogram.sum()
-    least = sorted(unanimity)[:12]
-    write_json(
-        folder / PROXIES,
-        {
-            "agreement": {
-                name: round(100 * float(scores_of(each).miou), 4)
-                for name, each in zip(voters, confusion, strict=True)
-            },
-            "coverage": {
-                str(t): round(100 * float(at_least[t]), 4)
-                for t in range(1, len(voters) + 1)
-            },
-            "least_agreement": [
-                {"image": name, "unanimous": round(100 * float(share), 2)}
-                for share, name in least
-            ],
-        },
+        unanimity.append((float(votes[-1] / votes.sum()), image.name))
+    agreement = [_percent(scores_of(each).miou) for each in confusion]
+    record = {
+        "agreement": dict(zip(voters, agreement, strict=True)),
+        "coverage": _coverage(histogram),
+        "least_agreement": [
+            {"image": name, "unanimous": _percent(share)}
+            for share, name in sorted(unanimity)[:_LEAST]
+        ],
+    }
+    write_json(folder / PROXIES, record)
+
+
+def _count(
+    ballots: Sequence[np.ndarray], voted: Path, name: str, num_classes: int
+) -> tuple[Int64[np.ndarray, "v k k+1"], Int64[np.ndarray, " v+1"]]:
+    """Return a confusion matrix for each ballot, and the pixels of each support."""
+    vote = LabelFolder(voted / "labels")[name].numpy()
+    support = LabelFolder(voted / "support")[name].numpy()
+    confusions = [
+        confusion_matrix(ballot, vote, num_classes=num_classes) for ballot in ballots
+    ]
+    return np.stack(confusions), np.bincount(
+        support.ravel(), minlength=len(ballots) + 1
     )
+
+
+def _coverage(histogram: Int64[np.ndarray, " n"]) -> dict[str, float]:
+    """Return the share of pixels with at least t votes, from counts of each support."""
+    at_least = histogram[::-1].cumsum()[::-1] / histogram.sum()
+    return {str(t): _percent(at_least[t]) for t in range(1, len(at_least))}
+
+
+def _percent(share: float) -> float:
+    return round(100 * float(share), _DIGITS)
 
 
 def of_prediction(
@@ -91,7 +103,7 @@ def of_prediction(
     def count(image: ImageRecord) -> tuple[int, int, int]:
         pixels = np.bincount(labels[image.name].numpy().ravel(), minlength=256)
         pixels[[0, IGNORE]] = 0
-        found = set(np.flatnonzero(pixels >= 0.005 * image.width * image.height))
+        found = set(np.flatnonzero(pixels >= _FOUND * image.width * image.height))
         return len(found & set(image.tags)), len(image.tags), len(found)
 
     total = np.zeros(3, np.int64)
@@ -101,7 +113,7 @@ def of_prediction(
     write_json(
         folder / PROXIES,
         {
-            "tag_recall": round(100 * both / max(1, tags), 4),
-            "tag_precision": round(100 * both / max(1, found), 4),
+            "tag_recall": _percent(both / max(1, tags)),
+            "tag_precision": _percent(both / max(1, found)),
         },
     )

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from tag2mask import config
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import Index
+from tag2mask.data.augment import Augmentation
 from tag2mask.data.images import read_image
-from tag2mask.data.sampling import Tickets
+from tag2mask.data.sampling import Sample, Tickets
 from tag2mask.engine.loop import Batch, Losses
 from tag2mask.engine.runtime import Runtime
 from tag2mask.engine.training_log import read_log
@@ -68,11 +69,29 @@ def run(
         num_classes=index.num_classes,
         rates=settings.rates,
     )
+    draw = _drawing(index, voted, augmentation(settings, backbone))
+    num_images = len(index.split("train"))
+    write_card(folder, model_card(settings, index.class_names))
+    train(
+        network,
+        make_losses(settings, num_classes=index.num_classes, random_seed=random_seed),
+        Tickets(draw, num_images=num_images, random_seed=random_seed),
+        settings,
+        folder,
+        runtime,
+    )
+    if warning := collapse_warning(folder):
+        runtime.progress.say(f"warning: {warning}")
+
+
+def _drawing(
+    index: Index, voted: Path, augment: Augmentation
+) -> Callable[[int, Generator], Sample]:
+    """Return what draws a training image with its labels, support and tags."""
     labels, support = LabelFolder(voted / "labels"), LabelFolder(voted / "support")
-    augment = augmentation(settings, backbone)
     images = index.split("train")
 
-    def draw(number: int, rng: Generator) -> dict[str, Any]:
+    def draw(number: int, rng: Generator) -> Sample:
         image = images[number]
         maps = [labels[image.name].numpy(), support[image.name].numpy()]
         pixels, cut = augment(read_image(index.path(image)), maps, [IGNORE, 0], rng)
@@ -84,17 +103,7 @@ def run(
             "tags": tags.astype(np.bool_),
         }
 
-    write_card(folder, model_card(settings, index.class_names))
-    train(
-        network,
-        make_losses(settings, num_classes=index.num_classes, random_seed=random_seed),
-        Tickets(draw, num_images=len(images), random_seed=random_seed),
-        settings,
-        folder,
-        runtime,
-    )
-    if warning := collapse_warning(folder):
-        runtime.progress.say(f"warning: {warning}")
+    return draw
 
 
 def collapse_warning(folder: Path) -> str:
@@ -113,7 +122,7 @@ def collapse_warning(folder: Path) -> str:
     return (
         f"the segmenter calls {predicted:.0%} of the labelled pixels background, the "
         f"labels {labelled:.0%}: it may have collapsed; try a smaller segment.tau, "
-        f"segment.cross_entropy_steps, or more steps"
+        f"larger segment.cross_entropy_share, or more steps"
     )
 
 
@@ -145,6 +154,8 @@ def make_losses(
 ) -> Callable[[nn.Module, Batch, int], Losses]:
     """Return the losses of a segmenter on a batch, as the recipe asks."""
 
+    warmup = round(settings.cross_entropy_share * settings.steps)
+
     def losses(network: nn.Module, batch: Batch, step: int) -> Losses:
         stride = settings.loss_stride
         labels = batch["labels"][:, ::stride, ::stride]
@@ -156,7 +167,7 @@ def make_losses(
             "background_predicted": shares.predicted,
             "background_labelled": shares.labelled,
         }
-        if settings.loss == "cross_entropy" or step < settings.cross_entropy_steps:
+        if settings.loss == "cross_entropy" or step < warmup:
             loss = cross_entropy_loss(logits, labels)
             return Losses({"cross_entropy": loss}, watched)
         if settings.loss == "positive_negative":

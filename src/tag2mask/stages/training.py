@@ -65,8 +65,25 @@ def train(
         folder: Where weights, log and checkpoint are.
         runtime: Where to train.
     """
-    if (folder / WEIGHTS).exists():
-        return
+    if not (folder / WEIGHTS).exists():
+        fit(
+            _learner(model, losses_of, training),
+            tickets,
+            Length(
+                training.steps, training.batch, training.clip_norm, training.precision
+            ),
+            folder=folder,
+            runtime=runtime,
+        )
+        save_module(model, folder / WEIGHTS)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _learner(
+    model: nn.Module,
+    losses_of: Callable[[nn.Module, Batch, int], Losses],
+    training: config.Training,
+) -> Learner:
     optimizer = make_optimizer(
         model,
         kind=training.optimizer,
@@ -82,15 +99,7 @@ def train(
         power=training.power,
         warmup=training.warmup,
     )
-    fit(
-        Learner(model, losses_of, optimizer, schedule),
-        tickets,
-        Length(training.steps, training.batch, training.clip_norm, training.precision),
-        folder=folder,
-        runtime=runtime,
-    )
-    save_module(model, folder / WEIGHTS)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return Learner(model, losses_of, optimizer, schedule)
 
 
 def multi_hot(tags: tuple[int, ...], num_classes: int) -> np.ndarray:

@@ -1,0 +1,43 @@
+"""The scores of a summary as a table for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+
+def score_table(scores: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a row for each score, its protocol in words.
+
+    Args:
+        scores: As in summary.json.
+    """
+    columns = ("stage", "subject", "mIoU %", "95 %", "split", "protocol")
+    table = Table(*columns, box=None, pad_edge=False)
+    for score in scores:
+        interval = score.get("interval")
+        table.add_row(
+            score["stage"],
+            score["subject"],
+            number(score["miou"], 1),
+            f"{interval[0]:.1f}-{interval[1]:.1f}" if interval else "",
+            score["protocol"]["split"],
+            ", ".join(_words(score["protocol"])),
+        )
+    return table
+
+
+def number(value: float | None, digits: int) -> str:
+    """Return a number with so many decimals, a dash for an undefined one."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _words(protocol: Mapping[str, Any]) -> list[str]:
+    words = [f"scales {', '.join(f'{scale:g}' for scale in protocol['scales'])}"]
+    words += ["mirror"] * protocol["flip"]
+    words += [f"CRF {protocol['crf']}"] * (protocol["crf"] != "none")
+    words += ["tags known"] * protocol["tags_at_test"]
+    if "threshold" in protocol:
+        kind = protocol["threshold_chosen"]
+        words.append(f"{kind} threshold {protocol['threshold']:g}")
+    return words + ["USES GROUND TRUTH"] * protocol["uses_truth"]
