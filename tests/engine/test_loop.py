@@ -20,7 +20,7 @@ STEPS = 6
 FORKS = "ignore:.*use of fork:DeprecationWarning"
 
 
-class Stopped(Exception):
+class CrashError(Exception):
     """Stands for a crash."""
 
 
@@ -52,10 +52,18 @@ class Training:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.knobs = {
-            "kind": "sgd", "losses_of": square_losses, "steps": STEPS, "clip_norm": None,
-            "precision": "32", "workers": 1, "draw": draw, "tensorboard": False,
-            "progress": Progress(), "learning_rate": 0.01, "warmup": 1,
-        } | knobs  # fmt: skip
+            "kind": "sgd",
+            "losses_of": square_losses,
+            "steps": STEPS,
+            "clip_norm": None,
+            "precision": "32",
+            "workers": 1,
+            "draw": draw,
+            "tensorboard": False,
+            "progress": Progress(),
+            "learning_rate": 0.01,
+            "warmup": 1,
+        } | knobs
 
     def train(self, **changes):
         knobs = self.knobs | changes
@@ -94,10 +102,10 @@ class Training:
 
         def stop(model, batch, number):
             if number == step:
-                raise Stopped
+                raise CrashError
             return square_losses(model, batch, number)
 
-        with pytest.raises(Stopped):
+        with pytest.raises(CrashError):
             self.train(losses_of=stop, **changes)
 
 
@@ -241,7 +249,7 @@ def test_checkpoint_holds_tensors_and_numbers_only(tmp_path):
 
 @pytest.mark.filterwarnings(FORKS)
 def test_bad_image_keeps_its_message_from_a_process_that_loads(tmp_path):
-    def fail(number, rng):
+    def fail(*_):
         raise DatasetError("a.png: there is no such image")
 
     with pytest.raises(DatasetError) as caught:

@@ -54,7 +54,7 @@ def test_unknown_total_tells_the_end_only(clock):
     assert shown(use) == "index: done in 30.0 s\n"
 
 
-def test_error_passes_and_is_not_called_done(clock):
+def test_error_passes_and_is_not_called_done():
     def use(progress):
         with pytest.raises(KeyError), progress.task("index", 2):
             raise KeyError

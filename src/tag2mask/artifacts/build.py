@@ -2,10 +2,11 @@
 
 import platform
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -147,11 +148,14 @@ class Request:
         return Artifact(work / self.stage / self.key)
 
 
-def build(work: Path, request: Request, make: Callable[[Path], None]) -> Artifact:
+def build(
+    work: Path, request: Request, make: Callable[[Path], None], *, device: str = "cpu"
+) -> Artifact:
     """Return the artifact of a request, making it unless it is already finished.
 
     ``make`` may find files of an interrupted attempt in the folder; each is whole,
-    so it need only add what is missing. The manifest is written last.
+    so it need only add what is missing. The manifest is written last; ``device`` is
+    where the stage computes, for the record.
 
     Raises:
         ArtifactError: If the folder cannot be written, or was finished by a newer
@@ -184,13 +188,14 @@ def build(work: Path, request: Request, make: Callable[[Path], None]) -> Artifac
         "inputs": {role: item.key for role, item in request.inputs.items()},
         "uses_truth": request.uses_truth or any(item.uses_truth for item in inputs),
         "seconds": round(seconds, 3),
-        "environment": environment(),
+        "environment": environment() | {"device": device},
         "files": file_digest(listing),
     }
     write_json(artifact.folder / MANIFEST, record)
     return artifact
 
 
+@cache
 def environment() -> dict[str, str]:
     """Return the versions that a number may depend on; recorded, never hashed."""
     names = ("tag2mask", "torch", "timm", "numpy", "numba", "pillow")
@@ -200,4 +205,17 @@ def environment() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:  # run from a source tree that is not installed
             found[name] = "unknown"
-    return found
+    return found | {"commit": _commit()}
+
+
+def _commit() -> str:
+    """Return the commit of the checkout that runs, ``none`` if it is installed."""
+    checkout = Path(__file__).parents[3]
+    if not (checkout / ".git").exists():
+        return "none"
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # no git, or not our checkout
+        return "none"
+    return done.stdout.strip()

@@ -94,7 +94,7 @@ class Builder:
         if step.state != "finished":
             name = f"{request.stage} {subject}".strip()
             self.runtime.progress.say(f"{name} -> {artifact.folder}")
-        return build(self.work, request, run)
+        return build(self.work, request, run, device=str(self.runtime.device))
 
     def _wants(self, request: Request) -> bool:
         if self.until is None:

@@ -71,7 +71,7 @@ def load(folder: Path, voter: config.Classifier, *, num_classes: int) -> CamNetw
         dilate=voter.dilate,
         options=voter.backbone_options,
     )
-    network = CamNetwork(backbone, num_tags=num_classes - 1, dropout=0)
+    network = CamNetwork(backbone, num_tags=num_classes - 1, dropout=0.0)
     load_module(network, folder / WEIGHTS, name=f"a classifier on {voter.backbone}")
     return network.eval()
 

@@ -153,7 +153,6 @@ def make_losses(
     settings: config.Segment, *, num_classes: int, random_seed: int
 ) -> Callable[[nn.Module, Batch, int], Losses]:
     """Return the losses of a segmenter on a batch, as the recipe asks."""
-
     warmup = round(settings.cross_entropy_share * settings.steps)
 
     def losses(network: nn.Module, batch: Batch, step: int) -> Losses:

@@ -1,0 +1,74 @@
+import pytest
+import torch
+
+from tag2mask.artifacts.files import read_json
+from tag2mask.artifacts.labels import LabelFolder, write_labels, write_support
+from tag2mask.artifacts.tables import ImageRecord
+from tag2mask.engine.runtime import Runtime
+from tag2mask.stages import proxies
+
+IMAGES = (
+    ImageRecord("a", "a.png", 4, 1, (1,), "train"),
+    ImageRecord("b", "b.png", 4, 1, (1, 2), "train"),
+)
+
+
+def write(folder, name, row, how=write_labels):
+    how(folder, name, torch.tensor([row], dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_agreement_and_coverage_of_a_vote(tmp_path, workers):
+    write(tmp_path / "one", "a", [0, 0, 1, 1])
+    write(tmp_path / "two", "a", [0, 1, 1, 1])
+    write(tmp_path / "vote" / "labels", "a", [0, 0, 1, 1])
+    write(tmp_path / "vote" / "support", "a", [2, 1, 2, 2], write_support)
+    write(tmp_path / "one", "b", [1, 1, 2, 2])
+    write(tmp_path / "two", "b", [0, 2, 2, 2])
+    write(tmp_path / "vote" / "labels", "b", [0, 1, 2, 2])
+    write(tmp_path / "vote" / "support", "b", [1, 1, 2, 2], write_support)
+    proxies.of_vote(
+        {name: LabelFolder(tmp_path / name) for name in ("one", "two")},
+        tmp_path / "vote",
+        IMAGES,
+        tmp_path,
+        num_classes=3,
+        runtime=Runtime(workers=workers),
+    )
+    assert read_json(tmp_path / proxies.PROXIES) == {
+        # the vote has 3, 3 and 2 pixels of each class; voter one: 2 of 3, 3 of 4 and
+        # 2 of 2, mean 0.80556; voter two: 2 of 3, 2 of 4 and 2 of 3, mean 0.61111
+        "agreement": {"one": 80.5556, "two": 61.1111},
+        # all 8 pixels have a vote, 5 of them two
+        "coverage": {"1": 100.0, "2": 62.5},
+        "least_agreement": [
+            {"image": "b", "unanimous": 50.0},
+            {"image": "a", "unanimous": 75.0},
+        ],
+    }
+
+
+def recall(tmp_path, rows, images=IMAGES):
+    for name, row in rows.items():
+        write(tmp_path / "labels", name, row)
+    labels = LabelFolder(tmp_path / "labels")
+    proxies.of_prediction(labels, images, tmp_path, runtime=Runtime(workers=1))
+    return read_json(tmp_path / proxies.PROXIES)
+
+
+def test_tags_of_a_prediction(tmp_path):
+    # of 3 tags 2 are found; of 4 classes found 2 are tags
+    found = recall(tmp_path, {"a": [0, 1, 2, 255], "b": [0, 0, 1, 3]})
+    assert found == {"tag_recall": 66.6667, "tag_precision": 50.0}
+
+
+def test_class_counts_as_found_from_half_a_percent_on(tmp_path):
+    image = (ImageRecord("wide", "wide.png", 400, 1, (1,), "val"),)
+    for pixels, expected in ((1, 0.0), (2, 100.0)):
+        row = [1] * pixels + [0] * (400 - pixels)
+        assert recall(tmp_path, {"wide": row}, image)["tag_recall"] == expected
+
+
+def test_nothing_found_is_no_error(tmp_path):
+    found = recall(tmp_path, {"a": [0, 0, 0, 0], "b": [0, 0, 0, 0]})
+    assert found == {"tag_recall": 0.0, "tag_precision": 0.0}
