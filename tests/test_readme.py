@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from PIL import Image
+
 README = Path(__file__).parents[1] / "README.md"
 
 

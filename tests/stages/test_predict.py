@@ -1,0 +1,87 @@
+import pytest
+import torch
+from PIL import Image
+
+from tag2mask import config
+from tag2mask.artifacts.labels import LabelFolder, write_labels
+from tag2mask.engine.runtime import Runtime
+from tag2mask.models.segmenters import load_segmenter
+from tag2mask.stages import predict
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def network(finished):
+    return load_segmenter(finished.folder("segment")).network
+
+
+def image(height, width, random_seed=0):
+    generator = torch.Generator().manual_seed(random_seed)
+    return torch.randint(256, (height, width, 3), generator=generator).to(torch.uint8)
+
+
+def labels(network, pixels, **changes):
+    return predict.predict_labels(network, pixels, config.Predict(**changes), CPU)
+
+
+@pytest.mark.parametrize("size", [(48, 48), (47, 31), (1, 1), (7, 65), (33, 2)])
+@pytest.mark.parametrize("crf", ["none", "deeplab"])
+def test_images_of_any_size_keep_it(network, size, crf):
+    found = labels(network, image(*size), scales=(0.5, 1.0), flip=True, crf=crf)
+    assert found.shape == size
+    assert found.dtype == torch.uint8
+    assert found.max() < 7
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"scales": (0.5,)}, {"flip": True}, {"crf": "deeplab"}, {"crf": "seeds"}],
+    ids=str,
+)
+def test_every_knob_is_alive(network, change):
+    pixels = image(48, 40)
+    assert not torch.equal(labels(network, pixels), labels(network, pixels, **change))
+
+
+def test_precision_reaches_the_network(network):
+    seen = []
+    hook = network.head[0].register_forward_hook(
+        lambda _module, _inputs, output: seen.append(output.dtype)
+    )
+    labels(network, image(16, 16))
+    labels(network, image(16, 16), precision="bf16")
+    hook.remove()
+    assert seen == [torch.float32, torch.bfloat16]
+
+
+@pytest.fixture
+def subjects(tmp_path):
+    found = []
+    for number, (height, width) in enumerate([(48, 40), (31, 17), (48, 40)]):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(image(height, width, number).numpy()).save(path)
+        found.append(predict.Subject(f"sub/{number}", path))
+    return found
+
+
+def predicted(network, subjects, folder, settings):
+    predict.run(network, subjects, settings, folder, runtime=Runtime(workers=1))
+    return LabelFolder(folder)
+
+
+def test_an_image_does_not_depend_on_its_company(network, subjects, tmp_path):
+    settings = config.Predict(scales=(0.75, 1.0), flip=True)
+    together = predicted(network, subjects, tmp_path / "all", settings)
+    assert list(together) == ["sub/0", "sub/1", "sub/2"]
+    for subject in subjects:
+        alone = predicted(network, [subject], tmp_path / subject.name, settings)
+        assert torch.equal(alone[subject.name], together[subject.name])
+
+
+def test_finished_images_are_left_alone(network, subjects, tmp_path):
+    mark = torch.tensor([[6]], dtype=torch.uint8)
+    write_labels(tmp_path / "out", "sub/1", mark)
+    found = predicted(network, subjects, tmp_path / "out", config.Predict())
+    assert torch.equal(found["sub/1"], mark)
+    assert found["sub/0"].shape == (48, 40)
