@@ -34,6 +34,7 @@ def files(work, *patterns):
         for pattern in patterns or ("labels/**/*.png", "support/**/*.png",
                                     "weights.safetensors", "score.json")
         for path in work.glob(f"*/*/{pattern}")
+        if path.name != "summary.json"
     )  # fmt: skip
     return {path.relative_to(work).as_posix(): file_digest(path) for path in found}
 

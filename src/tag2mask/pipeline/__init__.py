@@ -63,6 +63,8 @@ def run(
     Raises:
         Tag2MaskError: If data, weights or disk do not allow it; run again to continue.
     """
+    # what is wrong with data and weights is told before hours are spent on voters
+    _ask(recipe, Builder(Path(work), Runtime(), dry=True), name)
     builder = Builder(Path(work), runtime or Runtime(), until=until)
     graph, scoring, made = _ask(recipe, builder, name)
     return write_summary(graph, scoring, made, name=name)
