@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-from PIL import Image
-
 README = Path(__file__).parents[1] / "README.md"
 
 
