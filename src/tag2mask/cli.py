@@ -54,9 +54,8 @@ Device = Annotated[
 Workers = Annotated[
     int, typer.Option(min=0, help="Threads over images; 0: one per core.")
 ]
-StageName = Literal[
-    "index", "localize", "cam", "seed", "truth", "vote", "segment", "predict", "report"
-]
+ForLabels = Literal["index", "localize", "cam", "seed", "truth", "vote"]
+StageName = Literal[ForLabels, "segment", "predict", "evaluate", "report"]
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tag2mask import config
-from tag2mask.artifacts.files import file_digest, read_json, write_json
+from tag2mask.artifacts.files import digest, file_digest, read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.work import latest_summary
 from tag2mask.data.images import image_files
@@ -57,7 +57,7 @@ def predict_files(
     settings = _settings(protocol | dict(changes or {}))
     segmenter = load_segmenter(folder)
     subjects = _subjects([Path(image) for image in images])
-    _claim(out, folder, settings)
+    _claim(out, folder, settings, subjects)
     write_json(out / CLASSES, list(segmenter.class_names))
     predict_images(
         segmenter.network, subjects, settings, out, runtime=runtime or Runtime()
@@ -143,21 +143,30 @@ def _in_words(settings: config.Predict) -> str:
     return f"scales {scales}{mirror}, CRF {settings.crf}"
 
 
-def _claim(out: Path, folder: Path, settings: config.Predict) -> None:
+def _claim(
+    out: Path, folder: Path, settings: config.Predict, subjects: Sequence[Subject]
+) -> None:
     """Note in ``out`` whose label maps it holds; refuse if they are of another."""
     record = {
         "weights": file_digest(folder / WEIGHTS),
         "predict": settings.model_dump(mode="json"),
+        "images": digest([_identity(subject) for subject in subjects]),
     }
     path = out / PROTOCOL
     if path.exists() and read_json(path) == record:
         return
     if LabelFolder(out):
         raise DatasetError(
-            f"{out} holds label maps that another model, protocol or program made; "
-            f"choose another folder, or delete it"
+            f"{out} holds label maps that another model, protocol or list of images "
+            f"made; choose another folder, or delete it"
         )
     write_json(path, record)
+
+
+def _identity(subject: Subject) -> list[str | int]:
+    """Return what changes when an image does."""
+    status = subject.path.stat()
+    return [str(subject.path.resolve()), status.st_size, status.st_mtime_ns]
 
 
 def _subjects(images: Sequence[Path]) -> list[Subject]:

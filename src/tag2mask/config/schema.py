@@ -275,7 +275,7 @@ class Report(Schema):
 class Recipe(Schema):
     """One experiment from tags to scores."""
 
-    random_seed: NonNegativeInt = 0
+    random_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     data: FolderData
     voters: dict[Name, Voter] = {}
     """At least one, unless the segmenter learns from the truth."""

@@ -26,6 +26,7 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 CHECKPOINT = "checkpoint.pt"
 _REPORTS = 50
+_MOST_LOADERS = 8  # more fill the shared memory of a container and bring nothing
 
 Batch = Mapping[str, Any]
 
@@ -100,7 +101,9 @@ def fit(
         runtime.progress.task("train", length.steps, done=done) as advance,
         TrainingLog(folder, done=done, tensorboard=runtime.tensorboard) as log,
     ):
-        loaded = update.batches(tickets, first=done, workers=runtime.workers - 1)
+        loaded = update.batches(
+            tickets, first=done, workers=min(runtime.workers - 1, _MOST_LOADERS)
+        )
         for step, batch in enumerate(loaded, done + 1):
             rate = float(learner.schedule.get_last_lr()[0])
             means.add(update(batch, step))
@@ -204,19 +207,29 @@ def _resume(checkpoint: Path, learner: Learner) -> int:
     learner.optimizer.load_state_dict(saved["optimizer"])
     learner.schedule.load_state_dict(saved["schedule"])
     torch.set_rng_state(saved["rng"])
-    if torch.cuda.is_available() and saved["cuda_rng"]:
-        torch.cuda.set_rng_state_all(saved["cuda_rng"])
+    device = _device(learner)
+    if device.type == "cuda" and saved["cuda_rng"] is not None:
+        torch.cuda.set_rng_state(saved["cuda_rng"], device)
     return int(saved["step"])
 
 
 def _save(checkpoint: Path, learner: Learner, step: int) -> None:
+    device = _device(learner)
+    on_cuda = device.type == "cuda"
     state = {
         "step": step,
         "model": learner.model.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
         "schedule": learner.schedule.state_dict(),
         "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda_rng": torch.cuda.get_rng_state(device) if on_cuda else None,
     }
     with whole_file(checkpoint) as scratch:
-        torch.save(state, scratch)
+        try:
+            torch.save(state, scratch)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(str(error).splitlines()[0]) from error
+
+
+def _device(learner: Learner) -> torch.device:
+    return next(learner.model.parameters()).device

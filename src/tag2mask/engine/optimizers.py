@@ -52,6 +52,7 @@ def make_schedule(
     warmup: int,
 ) -> LambdaLR:
     """Return the schedule of all learning rates; see ``functional.schedules``."""
+    warmup = min(warmup, steps - 1)  # of a run made shorter than its warm-up
 
     def factor(step: int) -> float:
         if kind == "poly":

@@ -16,6 +16,7 @@ from tag2mask.pipeline.graph import Graph
 from tag2mask.pipeline.scoring import Scoring
 from tag2mask.pipeline.summary import add_report, write_summary
 from tag2mask.stages.report import REPORT
+from tag2mask.stages.training import training_backbone
 
 __all__ = ["STAGES", "Stage", "Step", "plan", "remake_report", "run"]
 
@@ -63,8 +64,14 @@ def run(
     Raises:
         Tag2MaskError: If data, weights or disk do not allow it; run again to continue.
     """
-    # what is wrong with data and weights is told before hours are spent on voters
-    _ask(recipe, Builder(Path(work), Runtime(), dry=True), name)
+    # what is wrong with data or the segmenter is told before hours are spent on voters
+    dry = Builder(Path(work), Runtime(), dry=True)
+    _ask(recipe, dry, name)
+    last = until or STAGES[-1]
+    if STAGES.index(last) >= STAGES.index("segment") and any(
+        step.stage == "segment" and step.state != "finished" for step in dry.steps
+    ):
+        training_backbone(recipe.segment)
     builder = Builder(Path(work), runtime or Runtime(), until=until)
     graph, scoring, made = _ask(recipe, builder, name)
     return write_summary(graph, scoring, made, name=name)

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from tag2mask.artifacts.build import Artifact, Request, State, build
 from tag2mask.engine.runtime import Runtime
+from tag2mask.errors import Tag2MaskError
 
 Stage = Literal[
     "index",
@@ -85,16 +86,19 @@ class Builder:
         artifact = request.artifact(self.work)
         if any(step.artifact == artifact for step in self.steps):
             return artifact
-        if not self._wants(request):
+        if artifact.state != "finished" and not self._wants(request):
             return artifact
         step = Step(request.stage, subject, artifact, artifact.state, num_images)
         self.steps.append(step)
         if self.dry:
             return artifact
+        name = f"{request.stage} {subject}".strip()
         if step.state != "finished":
-            name = f"{request.stage} {subject}".strip()
             self.runtime.progress.say(f"{name} -> {artifact.folder}")
-        return build(self.work, request, run, device=str(self.runtime.device))
+        try:
+            return build(self.work, request, run, device=str(self.runtime.device))
+        except Tag2MaskError as error:
+            raise type(error)(f"stage {name}: {error}") from error
 
     def _wants(self, request: Request) -> bool:
         if self.until is None:

@@ -96,11 +96,19 @@ class Scoring:
         if masks is None or not any(name in masks for name in names):
             return
 
+        def known_protocol() -> Protocol:
+            finished = scored.state == "finished"
+            return protocol | {
+                "uses_truth": scored.uses_truth if finished else False,
+                "random_seed": self._recipe.random_seed,
+            }
+
         def run(folder: Path) -> None:
             index = graph.index_table()
             masked = [image for image in index.split(split) if image.name in masks]
             truth = evaluate.Truth(masked, masks, index.class_names)
-            write_json(folder / evaluate.SCORE, score(truth))
+            record = score(truth) | {"protocol": known_protocol()}
+            write_json(folder / evaluate.SCORE, record)
 
         request = Request(
             "evaluate",
@@ -112,12 +120,7 @@ class Scoring:
         artifact = graph.builder.make(
             request, run, subject=f"{stage} {subject}", num_images=len(names)
         )
-        finished = scored.state == "finished"
-        known = {
-            "uses_truth": scored.uses_truth if finished else False,
-            "random_seed": self._recipe.random_seed,
-        }
-        self.scored.append(Scored(stage, subject, artifact, protocol | known))
+        self.scored.append(Scored(stage, subject, artifact, known_protocol()))
 
     def _labels(
         self, stage: str, subject: str, scored: Artifact, protocol: Protocol

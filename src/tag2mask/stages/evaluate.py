@@ -28,7 +28,7 @@ from tag2mask.functional.metrics import (
 from tag2mask.functional.shapes import BACKGROUND, IGNORE
 from tag2mask.functional.thresholds import ThresholdCurve
 
-VERSION = 1
+VERSION = 2
 SCORE = "score.json"
 _DIGITS = 4
 _WORST = 12
@@ -75,7 +75,7 @@ def open_folder(
         DatasetError: If there is nothing to score, or an image lacks one of the two.
     """
     folder = MaskFolder(masks)
-    chosen = list(labels) if names is None else list(names)
+    chosen = sorted(set(labels if names is None else names))  # as an index sorts
     _refuse_missing(labels, folder, chosen)
 
     def look(name: str) -> tuple[ImageRecord, int]:

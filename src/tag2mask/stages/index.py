@@ -1,6 +1,6 @@
 """Stage index: which images there are, checked, with every problem told at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -53,7 +53,8 @@ def fingerprint(data: config.FolderData, listing: Listing) -> str:
     Raises:
         DatasetError: If the listing has problems, all of them in one message.
     """
-    _refuse(listing.problems, data)
+    if listing.problems:
+        _refuse([*listing.problems, *_unusable(data, listing)], data)
     images = [
         [*image, (data.root / image.file).stat().st_size] for image in listing.images
     ]
@@ -109,9 +110,22 @@ def _check(
             masks.read(image.name, num_classes=len(ids), size=(width, height))
         except Tag2MaskError as error:
             problem = str(error)
-    tags = tuple(sorted(ids[tag] for tag in image.tags))
+    tags = tuple(sorted(ids[tag] for tag in image.tags if tag in ids))
     record = ImageRecord(image.name, image.file, width, height, tags, image.split)
     return record, problem
+
+
+def _unusable(data: config.FolderData, listing: Listing) -> Iterator[str]:
+    """Name the images and masks that cannot be used, beside what else is wrong."""
+    ids = {name: number for number, name in enumerate(listing.class_names)}
+    folder = data.root / (data.masks or "")
+    # without a class list every id in a mask would be unknown
+    has_masks = data.masks is not None and len(ids) > 1 and folder.is_dir()
+    for image in listing.images:
+        masks = MaskFolder(folder) if has_masks else None
+        record, problem = _check(image, data.root, ids, masks)
+        if problem and not (record is None and data.skip_bad):
+            yield problem
 
 
 def _notes(

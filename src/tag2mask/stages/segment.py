@@ -37,7 +37,7 @@ from tag2mask.stages.training import (
     training_backbone,
 )
 
-VERSION = 1
+VERSION = 2
 _FAR = 0.15
 """Difference of background shares that is worth a warning."""
 
@@ -157,8 +157,9 @@ def make_losses(
 
     def losses(network: nn.Module, batch: Batch, step: int) -> Losses:
         stride = settings.loss_stride
-        labels = batch["labels"][:, ::stride, ::stride]
-        support = batch["support"][:, ::stride, ::stride]
+        middle = stride // 2  # of the pixels that one resized logit covers
+        labels = batch["labels"][:, middle::stride, middle::stride]
+        support = batch["support"][:, middle::stride, middle::stride]
         size = (labels.shape[-2], labels.shape[-1])
         logits = upsample(network(batch["image"]).float(), size)
         shares = background_shares(logits.detach(), labels)
