@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tag2mask import config
-from tag2mask.artifacts.files import digest, file_digest, read_json, write_json
+from tag2mask.artifacts.files import file_digest, read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.work import latest_summary
 from tag2mask.data.images import image_files
@@ -146,21 +146,25 @@ def _in_words(settings: config.Predict) -> str:
 def _claim(
     out: Path, folder: Path, settings: config.Predict, subjects: Sequence[Subject]
 ) -> None:
-    """Note in ``out`` whose label maps it holds; refuse if they are of another."""
-    record = {
+    """Note in ``out`` whose label maps it holds, and drop those of changed images."""
+    made_by = {
         "weights": file_digest(folder / WEIGHTS),
         "predict": settings.model_dump(mode="json"),
-        "images": digest([_identity(subject) for subject in subjects]),
     }
-    path = out / PROTOCOL
-    if path.exists() and read_json(path) == record:
-        return
-    if LabelFolder(out):
+    labels, path = LabelFolder(out), out / PROTOCOL
+    before = read_json(path) if path.exists() else {"images": {}}
+    if made_by | {"images": before.get("images")} != before and labels:
         raise DatasetError(
-            f"{out} holds label maps that another model, protocol or list of images "
-            f"made; choose another folder, or delete it"
+            f"{out} holds label maps that another model, protocol or program made; "
+            f"choose another folder, or delete it"
         )
-    write_json(path, record)
+    images = before.get("images") or {}
+    for subject in subjects:
+        identity = _identity(subject)
+        if images.get(subject.name) != identity:
+            labels.path(subject.name).unlink(missing_ok=True)
+        images[subject.name] = identity
+    write_json(path, made_by | {"images": images})
 
 
 def _identity(subject: Subject) -> list[str | int]:
