@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from tag2mask.artifacts.build import Artifact, Request, State, build
 from tag2mask.engine.runtime import Runtime
@@ -22,19 +22,7 @@ Stage = Literal[
     "proxies",
     "report",
 ]
-STAGES: tuple[Stage, ...] = (
-    "index",
-    "localize",
-    "cam",
-    "seed",
-    "truth",
-    "vote",
-    "segment",
-    "predict",
-    "evaluate",
-    "proxies",
-    "report",
-)
+STAGES: tuple[Stage, ...] = get_args(Stage)
 _SCORING = ("evaluate", "proxies")
 
 
