@@ -267,12 +267,13 @@ def _numbers(text: str) -> tuple[float, ...]:
 def _runtime(
     device: Literal["auto", "cpu", "cuda"], workers: int, *, tensorboard: bool = False
 ) -> "Runtime":
+    from tag2mask.engine import runtime
     from tag2mask.engine.progress import Progress
-    from tag2mask.engine.runtime import Runtime, choose_device, default_workers
 
-    return Runtime(
-        device=choose_device(device),
-        workers=workers or default_workers(),
+    runtime.reuse_memory()
+    return runtime.Runtime(
+        device=runtime.choose_device(device),
+        workers=workers or runtime.default_workers(),
         progress=Progress(_console(stderr=True)),
         tensorboard=tensorboard,
     )

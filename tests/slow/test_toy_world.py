@@ -12,7 +12,7 @@ from tag2mask.artifacts.tables import Index
 from tag2mask.config import Evaluate, Predict, load_recipe
 from tag2mask.data.masks import MaskFolder
 from tag2mask.data.toy import write_toy_world
-from tag2mask.engine.runtime import Runtime
+from tag2mask.engine.runtime import Runtime, reuse_memory
 from tag2mask.functional.voting import vote
 from tag2mask.models.segmenters import load_segmenter
 from tag2mask.pipeline import run
@@ -27,6 +27,7 @@ NUM_VOTERS = 5
 def runtime():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
+    reuse_memory()
     yield Runtime(workers=2)
     torch.set_num_threads(before)
 

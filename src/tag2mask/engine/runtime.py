@@ -1,6 +1,8 @@
 """What only changes the speed: the device, the workers, and how progress is shown."""
 
+import ctypes
 import os
+import sys
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,6 +10,9 @@ import torch
 
 from tag2mask.engine.progress import Progress
 from tag2mask.errors import Tag2MaskError
+
+_MALLOPT = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1)}
+"""Parameters and values of glibc's mallopt(3): never map, never give back."""
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
@@ -49,3 +54,18 @@ def choose_device(choice: DeviceChoice) -> torch.device:
             "a torch build with CUDA"
         )
     return torch.device("cuda" if available and choice != "cpu" else "cpu")
+
+
+def reuse_memory() -> None:
+    """Keep freed memory for the next tensors instead of giving it to the system.
+
+    glibc maps every large tensor anew and faults in each of its pages: a third of the
+    time of training on a CPU (MobileNetV2, batch 16 of 256 px: 92 -> 62 ms an image,
+    ``benchmarks/training.py``). The process holds its peak of memory from then on; a
+    program that minds does not call this. Does nothing where there is no glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    for parameter, value in _MALLOPT.values() if mallopt else ():
+        mallopt(parameter, value)
