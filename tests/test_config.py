@@ -234,7 +234,7 @@ def test_number_of_voters_is_the_grid(recipe):
 
 @pytest.mark.parametrize(
     ("table", "alpha", "background"),
-    [({}, 2.0, None), ({"background": 0.3}, None, 0.3), ({"alpha": 4.0}, 4.0, None)],
+    [({}, "otsu", None), ({"background": 0.3}, None, 0.3), ({"alpha": 4.0}, 4.0, None)],
 )
 def test_background_score_is_alpha_or_a_constant(table, alpha, background):
     seeding = Seeding(**table)
@@ -265,7 +265,7 @@ def test_defaults_are_those_of_their_sources():
     assert (voter.crop, voter.batch, voter.steps) == (448, 8, 20_000)
     assert (voter.output_stride, voter.head_factor) == (8, 10)
     assert voter.freeze_batch_norm
-    assert voter.seed.alpha == 2
+    assert voter.seed.alpha == "otsu"  # the paper tells none
     segment = Segment()
     # tau 1 collapses on short schedules: 0.1 with complements among absent classes
     assert (segment.tau, segment.complement) == (0.1, "absent")

@@ -168,7 +168,7 @@ def test_scores_are_percent_and_stand_in_the_order_of_the_stages(finished):
     subjects = [(score["stage"], score["subject"]) for score in scores]
     voters = [f"a-{d}-{s}" for d in ("0.1", "0.3") for s in ("1", "1.3")]
     assert subjects == [
-        (stage, voter) for voter in voters for stage in ("cam", "cam", "seed")
+        (stage, voter) for voter in voters for stage in ("cam", "cam", "cam", "seed")
     ] + [("vote", "vote"), ("predict", "plain"), ("predict", "final")]
     for score in scores:
         known = [value for value in score["per_class"].values() if value is not None]

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tag2mask.functional.seeding import (
+    alpha_of_threshold,
     background_score,
     join_background,
     labels_from_scores,
@@ -96,3 +97,16 @@ def test_class_ids_that_cannot_be_meant_are_refused(class_ids, message):
 def test_scores_without_a_channel_are_refused():
     with pytest.raises(ValueError, match="must begin with background"):
         labels_from_scores(torch.zeros(0, 1, 1), [])
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.9])
+def test_alpha_of_a_threshold_makes_background_and_object_tie(threshold):
+    cams = torch.full((1, 1, 1), threshold, dtype=torch.float64)
+    background = background_score(cams, alpha=alpha_of_threshold(threshold))
+    assert background.item() == pytest.approx(threshold)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_alpha_of_no_threshold(threshold):
+    with pytest.raises(ValueError, match="must lie between 0 and 1"):
+        alpha_of_threshold(threshold)

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from tag2mask.functional.metrics import confusion_matrix, scores_of
 from tag2mask.functional.shapes import IGNORE
-from tag2mask.functional.thresholds import ThresholdCurve
+from tag2mask.functional.thresholds import ThresholdCurve, otsu_threshold
 
 NUM_CLASSES = 3
 # the first call may compile, which no deadline allows for
@@ -165,3 +165,36 @@ def test_errors_read():
         curve.at(15.0)
     with pytest.raises(ValueError, match=r"labels have shape \(1, 2\) but truth has"):
         curve.add(*one_row([0.5, 0.5], [1, 2], [1]))
+
+
+def slow_otsu(histogram):
+    """The definition, bin by bin: the split with the least variance within groups."""
+    centres = (np.arange(len(histogram)) + 0.5) / len(histogram)
+    values = np.repeat(centres, histogram)
+    within = []
+    for cut in range(1, len(histogram)):
+        groups = [values[values < cut / len(histogram)]]
+        groups.append(values[values >= cut / len(histogram)])
+        within.append(sum(len(g) * g.var() for g in groups if len(g)))
+    return np.array(within)
+
+
+@law
+@given(arrays(np.int64, 8, elements=st.integers(0, 20)))
+def test_otsu_has_the_least_variance_within_its_groups(histogram):
+    threshold = otsu_threshold(histogram)
+    if np.count_nonzero(histogram) < 2:
+        assert threshold == 0.5
+        return
+    within = slow_otsu(histogram)
+    assert within[round(threshold * 8) - 1] == pytest.approx(within.min(), abs=1e-9)
+
+
+def test_otsu_by_hand():
+    # five scores of 0.125 and two each of 0.625 and 0.875: the gap is what splits best
+    assert otsu_threshold(np.array([5, 0, 2, 2])) == 0.25
+
+
+def test_otsu_needs_two_bins():
+    with pytest.raises(ValueError, match="at least two bins, got 1"):
+        otsu_threshold(np.array([3]))

@@ -64,7 +64,7 @@ def test_segmenter_keeps_what_the_vote_knew_on_unseen_scenes(summary):
 
 
 def test_activation_maps_are_instructive_but_not_won(summary):
-    assert all(30 <= score <= 60 for score in miou(summary, "cam")[1::2])
+    assert all(30 <= score <= 60 for score in miou(summary, "cam")[2::3])  # oracles
 
 
 def corrupted(truth: np.ndarray, rng: np.random.Generator, share: float) -> np.ndarray:
@@ -92,7 +92,7 @@ def write_corrupted_vote(folder: Path, index: Index, masks: MaskFolder) -> float
     for image in index.split("train"):
         size = (image.width, image.height)
         truth = masks.read(image.name, num_classes=index.num_classes, size=size)
-        shared = corrupted(truth, rng, 0.45)  # voters share some of their errors
+        shared = corrupted(truth, rng, 0.2)  # voters share some of their errors
         ballots = np.stack([corrupted(shared, rng, 0.45) for _ in range(NUM_VOTERS)])
         result = vote(torch.from_numpy(ballots))
         write_support(folder / "support", image.name, result.support)
@@ -120,7 +120,7 @@ def test_positive_negative_beats_cross_entropy_on_corrupted_labels(
         for loss, scores in found.items():
             folder = tmp_path / f"{loss}-{random_seed}"
             settings = recipe.segment.model_copy(
-                update={"loss": loss, "min_support": NUM_VOTERS}
+                update={"loss": loss, "min_support": NUM_VOTERS, "steps": 300}
             )
             segment.run(
                 index,

@@ -11,6 +11,8 @@ from tag2mask.stages import seed
 
 
 def settings(**changes):
+    if "background" not in changes:
+        changes = {"alpha": 2.0} | changes
     return config.Seeding(**{"crf": "none"} | changes)
 
 
@@ -133,8 +135,26 @@ def test_train_images_get_labels(tmp_path, index):
         tmp_path / "cams",
         settings(background=0.4),
         tmp_path / "seed",
+        threshold=0.5,
         runtime=Runtime(workers=1),
     )
     labels = LabelFolder(tmp_path / "seed" / "labels")
     assert list(labels) == ["a"]
     assert labels["a"][0].tolist() == [0, 0, 0, 5, 3, 3, 3, 3]
+
+
+def test_otsu_puts_the_cut_of_alpha_at_the_threshold(tmp_path, index):
+    write_cams(tmp_path / "cams", "a", hand_made())
+    found = []
+    for threshold in (0.4, 0.7):  # as the constant backgrounds above
+        folder = tmp_path / f"seed-{threshold}"
+        seed.run(
+            index,
+            tmp_path / "cams",
+            settings(alpha="otsu"),
+            folder,
+            threshold=threshold,
+            runtime=Runtime(workers=1),
+        )
+        found.append(LabelFolder(folder / "labels")["a"][0].tolist())
+    assert found == [[0, 0, 0, 5, 3, 3, 3, 3], [0, 0, 0, 0, 0, 3, 3, 3]]

@@ -94,7 +94,7 @@ class FolderData(Schema):
     place, from 1, is its id in label maps; background is 0."""
     splits: Splits = Splits()
     skip_bad: bool = False
-    """Leave out images that cannot be read instead of stopping."""
+    """Leave out images that cannot be read."""
 
 
 class Training(Schema):
@@ -105,8 +105,7 @@ class Training(Schema):
     weights: str = "hub"
     """``hub`` (timm's ImageNet weights), ``none``, or a safetensors or pth file."""
     backbone_options: dict[str, str | int | float | bool] = {}
-    """Further arguments of ``timm.create_model``, as ``pad_type = "same"``; ``mean``
-    and ``std`` of the inputs, one number in [0, 1] for all channels, else timm's."""
+    """More of ``timm.create_model``; ``mean`` and ``std`` of inputs in [0, 1]."""
     freeze: tuple[str, ...] = ()
     """Parts of the backbone that do not train, as ``blocks.0``."""
     output_stride: Literal[8, 16, 32] = 16
@@ -160,8 +159,9 @@ class CamInference(Schema):
 class Seeding(Schema):
     """How activation maps become a label map."""
 
-    alpha: PositiveFloat | None = 2.0
-    """Background score (1 - max M)^alpha: the larger, the less background [ours]."""
+    alpha: PositiveFloat | Literal["otsu"] | None = "otsu"
+    """Background score (1 - max M)^alpha: the larger, the less background; ``otsu``:
+    it ties with the object where the voter's scores split best [ours]."""
     background: Annotated[float, Field(gt=0, lt=1)] | None = None
     """A constant background score instead of alpha."""
     crf: Crf = "seeds"
@@ -211,7 +211,7 @@ class Vote(Schema):
     """How seeds are joined."""
 
     tie: Literal["lowest_id"] = "lowest_id"
-    """A tie goes to the lowest class id, hence to background first."""
+    """Background first."""
 
 
 class Segment(Training):

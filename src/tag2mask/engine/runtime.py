@@ -66,6 +66,6 @@ def reuse_memory() -> None:
     """
     if not sys.platform.startswith("linux"):
         return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    for parameter, value in _MALLOPT.values() if mallopt else ():
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)
+    for parameter, value in _MALLOPT.values():
         mallopt(parameter, value)

@@ -1,5 +1,6 @@
 """From activation maps to a first label map."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -30,6 +31,22 @@ def background_score(
     if len(cams) == 0:
         return cams.new_ones(cams.shape[1:])
     return (1 - cams.amax(dim=0)).clamp_min(0) ** alpha
+
+
+def alpha_of_threshold(threshold: float) -> float:
+    """Return the exponent at which background and an object tie at a given score.
+
+    ``ln m / ln(1 - m)``: an object of score m then equals ``(1 - m) ^ alpha``.
+
+    Args:
+        threshold: The score m, strictly between 0 and 1.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
+    return math.log(threshold) / math.log1p(-threshold)
 
 
 def join_background(

@@ -1,4 +1,4 @@
-"""The mIoU of activation maps under every background threshold, in one pass."""
+"""Background thresholds of activation maps: all scored in one pass, or one found."""
 
 from typing import NamedTuple
 
@@ -151,6 +151,36 @@ class ThresholdCurve:
 
     def _score(self, miou: Float64[np.ndarray, " n"], index: int) -> ThresholdScore:
         return ThresholdScore(float(self.thresholds[index]), float(miou[index]))
+
+
+def otsu_threshold(histogram: Int64[np.ndarray, " n"]) -> float:
+    """Return the threshold that splits scores into the two most distinct groups.
+
+    The one with the greatest variance between the groups' means, weighted by their
+    sizes (Otsu, IEEE Trans. SMC 1979, eq. 18). It needs no label.
+
+    Args:
+        histogram: Counts of scores in n equal bins over [0, 1].
+
+    Returns:
+        A bin's upper edge, the lowest of several equally good ones, strictly between 0
+        and 1; 0.5 if all scores share a bin.
+
+    Raises:
+        ValueError: If there are fewer than two bins.
+    """
+    if len(histogram) < 2:
+        raise ValueError(f"expected at least two bins, got {len(histogram)}")
+    centres = (np.arange(len(histogram)) + 0.5) / len(histogram)
+    below = np.cumsum(histogram)[:-1]
+    above = histogram.sum() - below
+    moment = np.cumsum(histogram * centres)
+    mean_below = moment[:-1] / np.maximum(below, 1)
+    mean_above = (moment[-1] - moment[:-1]) / np.maximum(above, 1)
+    variance = below * above * (mean_above - mean_below) ** 2
+    if not variance.any():
+        return 0.5
+    return float((variance.argmax() + 1) / len(histogram))
 
 
 def _flat_scores(scores: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, " p"]:

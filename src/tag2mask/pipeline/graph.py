@@ -176,6 +176,7 @@ class Graph:
                 cams.folder / "cams",
                 settings,
                 folder,
+                threshold=cam.read_threshold(cams.folder),
                 runtime=self.runtime,
             ),
             subject=subject,

@@ -38,6 +38,6 @@ def _words(protocol: Mapping[str, Any]) -> list[str]:
     words += [f"CRF {protocol['crf']}"] * (protocol["crf"] != "none")
     words += ["tags known"] * protocol["tags_at_test"]
     if "threshold" in protocol:
-        kind = protocol["threshold_chosen"]
+        kind = protocol["threshold_chosen"].replace("_", "-")
         words.append(f"{kind} threshold {protocol['threshold']:g}")
     return words + ["USES GROUND TRUTH"] * protocol["uses_truth"]

@@ -9,7 +9,7 @@ from tag2mask.artifacts.build import Artifact, Request
 from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.pipeline.graph import PLAIN, Graph, VoterArtifacts
-from tag2mask.stages import evaluate, proxies, truth
+from tag2mask.stages import cam, evaluate, proxies, truth
 from tag2mask.stages.segment import initialisation
 
 Protocol = dict[str, Any]
@@ -68,7 +68,7 @@ class Scoring:
                     "protocol": protocol
                 }
                 continue
-            for kind in ("fixed", "oracle"):
+            for kind in ("fixed", "label_free", "oracle"):
                 chosen = {
                     "threshold": record[kind].pop("threshold"),
                     "threshold_chosen": kind,
@@ -148,7 +148,15 @@ class Scoring:
             voter.cam,
             self._seed_protocol(voter) | {"crf": "none"},
             {"of": "cam", "cam_threshold": table.cam_threshold},
-            lambda truth: evaluate.score_cams(cams, truth, table, runtime=runtime),
+            lambda truth: evaluate.score_cams(
+                cams,
+                truth,
+                {
+                    "fixed": table.cam_threshold,
+                    "label_free": cam.read_threshold(voter.cam.folder),
+                },
+                runtime=runtime,
+            ),
         )
 
     def _clean(self, voted: Artifact) -> None:

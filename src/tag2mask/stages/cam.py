@@ -3,18 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tag2mask import config
-from tag2mask.artifacts.cams import STRIDE, Cams, cam_path, write_cams
+from tag2mask.artifacts.cams import STRIDE, Cams, cam_path, read_cams, write_cams
+from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.data.images import read_image
 from tag2mask.engine.inference import activation_maps, batches_by_size, to_batch
-from tag2mask.engine.map_images import read_ahead
+from tag2mask.engine.map_images import map_images, read_ahead
 from tag2mask.engine.runtime import Runtime
+from tag2mask.functional.thresholds import otsu_threshold
 from tag2mask.models.cam_network import CamNetwork
 
-VERSION = 1
+VERSION = 2
+THRESHOLD = "threshold.json"
+_NUM_BINS = 200
 _PIXELS_PER_BATCH = {"cpu": 400_000, "cuda": 4_000_000}
 
 
@@ -29,6 +34,7 @@ def run(
 ) -> None:
     """Write cams/IMAGE.npz for every image of the train split that lacks it.
 
+    Then write threshold.json: the label-free threshold between background and objects.
     The voter's input scale ``scale`` multiplies every scale of ``settings``.
     """
     cams, device = folder / "cams", runtime.device
@@ -55,6 +61,27 @@ def run(
                 tagged = each[[tag - 1 for tag in image.tags]]
                 write_cams(cams, image.name, Cams(tagged, image.tags))
             advance(len(batch))
+    threshold = label_free_threshold(index, cams, runtime=runtime)
+    write_json(folder / THRESHOLD, {"otsu": threshold})
+
+
+def label_free_threshold(index: Index, cams: Path, *, runtime: Runtime) -> float:
+    """Return Otsu's threshold of every tagged pixel's highest score."""
+
+    def count(image: ImageRecord) -> np.ndarray:
+        highest = read_cams(cams, image.name).maps.amax(dim=0).numpy()
+        return np.histogram(highest, _NUM_BINS, (0, 1))[0]
+
+    tagged = [image for image in index.split("train") if image.tags]
+    total = np.zeros(_NUM_BINS, np.int64)
+    for each in map_images(count, tagged, runtime=runtime, title="threshold"):
+        total += each
+    return otsu_threshold(total)
+
+
+def read_threshold(folder: Path) -> float:
+    """Return the label-free threshold of a finished folder of activation maps."""
+    return float(read_json(folder / THRESHOLD)["otsu"])
 
 
 def _unfinished(

@@ -28,7 +28,7 @@ from tag2mask.functional.metrics import (
 from tag2mask.functional.shapes import BACKGROUND, IGNORE
 from tag2mask.functional.thresholds import ThresholdCurve
 
-VERSION = 2
+VERSION = 3
 SCORE = "score.json"
 _DIGITS = 4
 _WORST = 12
@@ -154,14 +154,14 @@ def score_labels(
 def score_cams(
     cams: Path,
     truth: Truth,
-    settings: config.Evaluate,
+    thresholds: Mapping[str, float],
     *,
     runtime: Runtime,
 ) -> dict[str, Any]:
-    """Return the scores of activation maps at a fixed and at the best threshold.
+    """Return the scores of activation maps at given thresholds and at the best one.
 
-    A constant background score, argmax, all thresholds in one pass. The best is an
-    oracle, chosen with the masks; it is the fixed one if no pixel is scored.
+    A constant background score, argmax, all thresholds in one pass. The best, called
+    ``oracle``, was chosen with the masks; 0 if no pixel is scored.
     """
     num_classes = len(truth.class_names)
 
@@ -181,9 +181,8 @@ def score_cams(
         curve.add(score, winner, mask)
     record: dict[str, Any] = {}
     is_scored = not np.isnan(curve.miou()).any()
-    oracle = curve.best().threshold if is_scored else settings.cam_threshold
-    chosen = {"fixed": settings.cam_threshold, "oracle": oracle}
-    for name, threshold in chosen.items():
+    oracle = curve.best().threshold if is_scored else 0.0
+    for name, threshold in {**thresholds, "oracle": oracle}.items():
         place = round(threshold * _NUM_THRESHOLDS)
         scores = scores_of(curve.confusion(place))
         record[name] = describe_scores(scores, truth.class_names)

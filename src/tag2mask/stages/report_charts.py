@@ -84,6 +84,8 @@ def _mark(name: str, mark: Mark, colour: str, top: int) -> str:
     if mark.name == "fixed":
         return f'<circle class="{colour}" cx="{x}" cy="{y}" r="5">{title}</circle>'
     corners = [(x, y - 7), (x + 7, y), (x, y + 7), (x - 7, y)]
+    if mark.name == "label-free":
+        corners = [(x, y - 7), (x + 7, y + 6), (x - 7, y + 6)]
     points = " ".join(f"{left:g},{down:g}" for left, down in corners)
     return f'<polygon class="{colour}" points="{points}">{title}</polygon>'
 

@@ -9,6 +9,8 @@ from tag2mask.stages.report_charts import Curve, Mark
 CLEAN = "clean pixels"
 TRUTH_BADGE = "uses ground truth"
 ORACLE_BADGE = "oracle"
+_CHOSEN = {"oracle": "best", "label_free": "label-free"}
+"""How a threshold was chosen, in a chart's words."""
 PROTOCOL = (
     ("split", "split"),
     ("scales", "scales"),
@@ -159,7 +161,7 @@ def curves(content: Content) -> dict[str, Curve]:
         )
         protocol = score["protocol"]
         if score["miou"] is not None and protocol.get("threshold") is not None:
-            name = {"oracle": "best"}.get(protocol["threshold_chosen"], "fixed")
+            name = _CHOSEN.get(protocol["threshold_chosen"], "fixed")
             mark = Mark(name, protocol["threshold"], score["miou"])
             found[score["subject"]] = Curve(curve.scores, [*curve.marks, mark])
     return found

@@ -16,13 +16,14 @@ from tag2mask.engine.map_images import for_each_image
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.crf import dense_crf
 from tag2mask.functional.seeding import (
+    alpha_of_threshold,
     background_score,
     join_background,
     labels_from_scores,
 )
 from tag2mask.functional.shapes import BACKGROUND
 
-VERSION = 1
+VERSION = 2
 
 
 def run(
@@ -31,6 +32,7 @@ def run(
     settings: config.Seeding,
     folder: Path,
     *,
+    threshold: float,
     runtime: Runtime,
 ) -> None:
     """Write labels/IMAGE.png for every image of the train split.
@@ -40,9 +42,13 @@ def run(
         cams: Folder of the voter's activation maps.
         settings: Background score and CRF.
         folder: Where the labels go; images that are there are not computed again.
+        threshold: Label-free threshold of the voter, for ``alpha = "otsu"``.
         runtime: How many threads.
     """
     labels = LabelFolder(folder / "labels")
+    if settings.alpha == "otsu":
+        alpha = alpha_of_threshold(threshold)
+        settings = settings.model_copy(update={"alpha": alpha})
 
     def label(image: ImageRecord) -> None:
         pixels = torch.from_numpy(read_image(index.path(image)))
@@ -75,8 +81,10 @@ def seed_labels(
 def _with_background(
     cams: Float[Tensor, "t h w"], settings: config.Seeding
 ) -> Float[Tensor, "k h w"]:
-    if settings.alpha is None:
-        return join_background(cams, settings.background or 0.0)
+    if settings.background is not None:
+        return join_background(cams, settings.background)
+    if not isinstance(settings.alpha, float):
+        raise TypeError(f"alpha must be a number by now, got {settings.alpha!r}")
     return join_background(cams, background_score(cams, alpha=settings.alpha))
 
 
