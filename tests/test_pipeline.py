@@ -241,7 +241,14 @@ def test_folder_without_masks_is_told_of_by_proxies(without_masks):
     record = read_json(without_masks)
     assert record["scores"] == []
     assert record["clean_pixels"] is None
-    assert set(record["proxies"]) == {"vote", "predict plain", "predict final"}
+    assert set(record["proxies"]) == {
+        "tags of a-0.1",
+        "tags of a-0.3",
+        "vote",
+        "predict plain",
+        "predict final",
+    }
+    assert 0 < record["proxies"]["tags of a-0.1"]["tag_map"] <= 100
     assert set(record["proxies"]["vote"]["agreement"]) == set(
         record["artifacts"]["voters"]
     )

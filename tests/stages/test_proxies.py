@@ -1,9 +1,10 @@
 import pytest
 import torch
+from PIL import Image
 
 from tag2mask.artifacts.files import read_json
 from tag2mask.artifacts.labels import LabelFolder, write_labels, write_support
-from tag2mask.artifacts.tables import ImageRecord
+from tag2mask.artifacts.tables import ImageRecord, Index, write_index
 from tag2mask.engine.runtime import Runtime
 from tag2mask.stages import proxies
 
@@ -72,3 +73,32 @@ def test_class_counts_as_found_from_half_a_percent_on(tmp_path):
 def test_nothing_found_is_no_error(tmp_path):
     found = recall(tmp_path, {"a": [0, 0, 0, 0], "b": [0, 0, 0, 0]})
     assert found == {"tag_recall": 0.0, "tag_precision": 0.0}
+
+
+class Brightness(torch.nn.Module):
+    """Believes in class 1 the brighter an image, in class 2 the darker."""
+
+    def forward(self, images):
+        bright = images.mean(dim=(1, 2, 3))
+        return torch.stack([bright, -bright], dim=1)
+
+
+def test_average_precision_of_the_tags_over_all_batches(tmp_path):
+    tags = {"a": (1,), "b": (1, 2), "c": (2,), "d": ()}
+    rows = []
+    for number, (name, each) in enumerate(tags.items()):
+        width = 4 + number % 2  # two sizes, hence two batches
+        Image.new("RGB", (width, 4), (250 - 50 * number,) * 3).save(
+            tmp_path / f"{name}.png"
+        )
+        rows.append(ImageRecord(name, f"{name}.png", width, 4, each, "val"))
+    write_index(tmp_path / "index", rows, ["background", "cat", "dog"], [])
+    index = Index(tmp_path / "index", tmp_path)
+    proxies.of_classifier(
+        Brightness(), index, rows, tmp_path, runtime=Runtime(workers=1)
+    )
+    # brightest first a, b, c, d: class 1 is perfect; darkest first class 2 hits second
+    # and third: (1/2 + 2/3) / 2
+    expected = 100 * (1 + (1 / 2 + 2 / 3) / 2) / 2
+    found = read_json(tmp_path / proxies.PROXIES)
+    assert found == {"tag_map": pytest.approx(expected, abs=1e-4)}

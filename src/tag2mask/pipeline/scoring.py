@@ -9,7 +9,7 @@ from tag2mask.artifacts.build import Artifact, Request
 from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.pipeline.graph import PLAIN, Graph, VoterArtifacts
-from tag2mask.stages import cam, evaluate, proxies, truth
+from tag2mask.stages import cam, evaluate, localize, proxies, truth
 from tag2mask.stages.segment import initialisation
 
 Protocol = dict[str, Any]
@@ -46,6 +46,7 @@ class Scoring:
         """Ask for every score and proxy."""
         made = self._graph.made
         for name, voter in made.voters.items():
+            self._tag_map(name, voter)
             self._cam(name, voter)
             self._labels("seed", name, voter.seed, self._seed_protocol(voter))
         if made.vote is not None:
@@ -193,6 +194,28 @@ class Scoring:
             Request("proxies", proxies.VERSION, {"of": "vote"}, inputs),
             run,
             subject="vote",
+        )
+
+    def _tag_map(self, name: str, voter: VoterArtifacts) -> None:
+        """Ask how well a network knows the tags of unseen images; once for each."""
+        subject = f"tags of {name.rpartition('-')[0]}"  # its scale is of no account
+        if subject in self.proxies or not self._graph.listed("val"):
+            return
+
+        def run(folder: Path) -> None:
+            table = self._graph.index_table()
+            network = localize.load(
+                voter.localize.folder, voter.settings, num_classes=table.num_classes
+            )
+            proxies.of_classifier(
+                network, table, table.split("val"), folder, runtime=self._graph.runtime
+            )
+
+        inputs = {"index": self._graph.made.index, "localize": voter.localize}
+        self.proxies[subject] = self._graph.builder.make(
+            Request("proxies", proxies.VERSION, {"of": "classifier"}, inputs),
+            run,
+            subject=subject,
         )
 
     def _tag_recall(self, name: str, prediction: Artifact) -> None:

@@ -4,20 +4,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Int64
+from torch import nn
 
 from tag2mask.artifacts.files import write_json
 from tag2mask.artifacts.labels import LabelFolder
-from tag2mask.artifacts.tables import ImageRecord
+from tag2mask.artifacts.tables import ImageRecord, Index
+from tag2mask.data.images import read_image
+from tag2mask.engine.inference import batches_by_size, to_batch
 from tag2mask.engine.map_images import map_images
 from tag2mask.engine.runtime import Runtime
-from tag2mask.functional.metrics import confusion_matrix, scores_of
+from tag2mask.functional.metrics import (
+    confusion_matrix,
+    mean_average_precision,
+    scores_of,
+)
 from tag2mask.functional.shapes import IGNORE
+from tag2mask.stages.training import multi_hot
 
 VERSION = 1
 PROXIES = "proxies.json"
 _DIGITS = 4
 _LEAST = 12
+_PIXELS_PER_BATCH = 400_000
 _FOUND = 0.005
 """Share of an image that a class must cover to count as found."""
 
@@ -84,6 +94,32 @@ def _coverage(histogram: Int64[np.ndarray, " n"]) -> dict[str, float]:
 
 def _percent(share: float) -> float:
     return round(100 * float(share), _DIGITS)
+
+
+def of_classifier(
+    network: nn.Module,
+    index: Index,
+    images: Sequence[ImageRecord],
+    folder: Path,
+    *,
+    runtime: Runtime,
+) -> None:
+    """Write how well a classifier ranks unseen images: ``tag_map``, in percent.
+
+    The mean over tags of the average precision, at the images' own size, one view;
+    tags that no image has do not count.
+    """
+    network.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batches = list(batches_by_size(images, pixels=_PIXELS_PER_BATCH))
+    scores, tags = [], []
+    with runtime.progress.task("tags", len(images)) as advance, torch.inference_mode():
+        for batch in batches:
+            pixels = [torch.from_numpy(read_image(index.path(each))) for each in batch]
+            scores.append(network(to_batch(pixels, runtime.device)).float().cpu())
+            tags += [multi_hot(each.tags, index.num_classes) > 0 for each in batch]
+            advance(len(batch))
+    found = mean_average_precision(torch.cat(scores).numpy(), np.stack(tags))
+    write_json(folder / PROXIES, {"tag_map": _percent(found)})
 
 
 def of_prediction(
