@@ -1,15 +1,15 @@
 """Recipes: their schema, and how they are read."""
 
-from tag2mask.config.load import find_recipe, load_recipe, resolved
+from tag2mask.config.base import Schema
+from tag2mask.config.data_schema import Data, FolderData, VocData
+from tag2mask.config.load import find_recipe, load_data, load_recipe, resolved
 from tag2mask.config.schema import (
     CamInference,
     Classifier,
     Evaluate,
-    FolderData,
     Predict,
     Recipe,
     Report,
-    Schema,
     Seeding,
     Segment,
     Training,
@@ -20,6 +20,7 @@ from tag2mask.config.schema import (
 __all__ = [
     "CamInference",
     "Classifier",
+    "Data",
     "Evaluate",
     "FolderData",
     "Predict",
@@ -29,9 +30,11 @@ __all__ = [
     "Seeding",
     "Segment",
     "Training",
+    "VocData",
     "Vote",
     "Voter",
     "find_recipe",
+    "load_data",
     "load_recipe",
     "resolved",
 ]

@@ -7,8 +7,9 @@ from typing import assert_never
 from tag2mask import config
 from tag2mask.artifacts.files import digest
 from tag2mask.artifacts.tables import ImageRecord, write_index
+from tag2mask.data import layouts
 from tag2mask.data.images import read_image
-from tag2mask.data.layouts import Listed, Listing, list_folder
+from tag2mask.data.layouts import Listed, Listing
 from tag2mask.data.masks import MaskFolder
 from tag2mask.engine.map_images import map_images
 from tag2mask.engine.runtime import Runtime
@@ -19,27 +20,17 @@ _MOST_PROBLEMS = 50
 _MOST_NAMES = 5
 
 
-def list_images(data: config.FolderData) -> Listing:
+def list_images(data: config.Data) -> Listing:
     """List a data set as its layout says, with splits named ``train`` and ``val``."""
-    match data:
-        case config.FolderData():
-            listing = list_folder(
-                data.root, images=data.images, tags=data.tags, classes=data.classes
-            )
-        case _:
-            assert_never(data)
-    names = {data.splits.train: "train", data.splits.val: "val"}
+    listing = _list(data)
+    names = _split_names(data)
     images = [
         image._replace(split=names[image.split])
         for image in listing.images
         if image.split in names
     ]
     if not any(image.split == "train" for image in images):
-        found = ", ".join(sorted({repr(image.split) for image in listing.images}))
-        problem = (
-            f"no image is of split {data.splits.train!r}, found: {found or 'none'}; "
-            f"set data.splits.train"
-        )
+        problem = _no_training(data, listing)
         return listing._replace(problems=(*listing.problems, problem))
     notes = list(listing.notes)
     if left_out := len(listing.images) - len(images):
@@ -47,7 +38,43 @@ def list_images(data: config.FolderData) -> Listing:
     return listing._replace(images=tuple(images), notes=tuple(notes))
 
 
-def fingerprint(data: config.FolderData, listing: Listing) -> str:
+def _list(data: config.Data) -> Listing:
+    match data:
+        case config.FolderData():
+            return layouts.list_folder(
+                data.root, images=data.images, tags=data.tags, classes=data.classes
+            )
+        case config.VocData():
+            return layouts.list_voc(
+                data.root,
+                lists=data.lists.model_dump(),
+                images=data.images,
+                annotations=data.annotations,
+                difficult=data.difficult,
+                classes=data.classes,
+            )
+        case _:
+            assert_never(data)
+
+
+def _split_names(data: config.Data) -> dict[str, str]:
+    """Return what the layout's names of splits are called here."""
+    if isinstance(data, config.FolderData):
+        return {data.splits.train: "train", data.splits.val: "val"}
+    return {"train": "train", "val": "val"}
+
+
+def _no_training(data: config.Data, listing: Listing) -> str:
+    if not isinstance(data, config.FolderData):
+        return "no image is left to train on"
+    found = ", ".join(sorted({repr(image.split) for image in listing.images}))
+    return (
+        f"no image is of split {data.splits.train!r}, found: {found or 'none'}; "
+        f"set data.splits.train"
+    )
+
+
+def fingerprint(data: config.Data, listing: Listing) -> str:
     """Digest names, sizes in bytes and tags; another digest means other data.
 
     Raises:
@@ -61,9 +88,7 @@ def fingerprint(data: config.FolderData, listing: Listing) -> str:
     return digest([images, listing.class_names])
 
 
-def run(
-    data: config.FolderData, listing: Listing, folder: Path, *, runtime: Runtime
-) -> None:
+def run(data: config.Data, listing: Listing, folder: Path, *, runtime: Runtime) -> None:
     """Write images.jsonl, classes.json and notes.json.
 
     Every image is decoded and every mask read once.
@@ -115,7 +140,7 @@ def _check(
     return record, problem
 
 
-def _unusable(data: config.FolderData, listing: Listing) -> Iterator[str]:
+def _unusable(data: config.Data, listing: Listing) -> Iterator[str]:
     """Name the images and masks that cannot be used, beside what else is wrong."""
     ids = {name: number for number, name in enumerate(listing.class_names)}
     folder = data.root / (data.masks or "")
@@ -144,7 +169,7 @@ def _notes(
     return notes
 
 
-def _refuse(problems: Sequence[str], data: config.FolderData) -> None:
+def _refuse(problems: Sequence[str], data: config.Data) -> None:
     if not problems:
         return
     shown = [f"  {problem}" for problem in problems[:_MOST_PROBLEMS]]
