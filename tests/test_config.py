@@ -342,3 +342,20 @@ def test_resolved_folder_has_the_keys_it_always_had(recipe):
         "splits": {"train": "train", "val": "val"},
         "skip_bad": False,
     }
+
+
+def test_classes_of_multi_hot_must_be_named(recipe):
+    lines = complaint(recipe, "data.layout=multi_hot")
+    assert lines == ["data.classes: Field required"]
+
+
+@pytest.mark.parametrize("layout", ["coco", "class_folders", "json"])
+def test_layouts_need_their_root_only(recipe, layout):
+    loaded = load_recipe(recipe, [f"data={{layout='{layout}', root='x'}}"])
+    assert loaded.data.layout == layout
+    assert Recipe.model_validate_json(json.dumps(resolved(loaded))) == loaded
+
+
+def test_half_of_a_coco_split_is_told(recipe):
+    lines = complaint(recipe, "data.layout=coco", "data.val={images='x'}")
+    assert lines[0].startswith("data.val.annotations: Field required")

@@ -3,10 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-import fakes
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import Index
-from tag2mask.config import FolderData, VocData
+from tag2mask.config import FolderData
 from tag2mask.engine.progress import Progress
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import DatasetError
@@ -241,57 +240,3 @@ def test_truth_names_all_images_without_a_mask(root, tmp_path):
 def test_truth_without_masks_says_what_to_set(root):
     with pytest.raises(DatasetError, match=r"data\.masks is not set: name the folder"):
         truth.open_masks(settings(root, masks=None))
-
-
-def test_index_of_voc(tmp_path):
-    data = VocData(root=fakes.write_voc(tmp_path / "voc"))
-    table = make(data, tmp_path / "made")
-    assert [tuple(image) for image in table.images] == [
-        ("2007_000032", "JPEGImages/2007_000032.jpg", 12, 8, (1, 15), "train"),
-        ("2007_000039", "JPEGImages/2007_000039.jpg", 12, 8, (20,), "train"),
-        ("2011_003276", "JPEGImages/2011_003276.jpg", 12, 8, (18,), "val"),
-    ]
-    assert table.notes == ()
-    masks = truth.open_masks(data)
-    mask = masks.read("2007_000039", num_classes=21, size=(12, 8))
-    assert set(mask.flat) == {0, 20, 255}
-
-
-@pytest.mark.parametrize(
-    ("change", "num_images", "num_tags"),
-    [
-        ({}, 3, 4),
-        ({"lists": {"train": "trainaug"}}, 4, 6),
-        ({"lists": {"val": ""}}, 2, 3),
-        ({"difficult": False}, 3, 3),
-        ({"annotations": "Other"}, 3, 3),
-        ({"images": "Links"}, 3, 4),
-        (
-            {
-                "classes": ("cat", "sofa", "tvmonitor", "aeroplane", "person"),
-                "masks": "",
-            },
-            3,
-            4,
-        ),
-    ],
-    ids=str,
-)
-def test_knobs_of_voc_are_alive(tmp_path, change, num_images, num_tags):
-    root = fakes.write_voc(tmp_path / "voc")
-    (root / "Links").symlink_to(root / "JPEGImages")
-    (root / "Other").mkdir()
-    for name in fakes.VOC_IMAGES:
-        xml = root / "Other" / f"{name}.xml"
-        xml.write_text(fakes.voc_xml(name, ["sofa"]))
-    table = make(VocData(root=root, **change), tmp_path / "made")
-    assert len(table.images) == num_images
-    assert sum(len(image.tags) for image in table.images) == num_tags
-    assert table.class_names[1] == change.get("classes", ["aeroplane"])[0]
-    assert table.images[0].file.startswith(change.get("images", "JPEGImages"))
-
-
-def test_nothing_to_train_on_is_told_where_lists_are_splits(tmp_path):
-    root = fakes.write_voc(tmp_path / "voc")
-    lines = complaint(VocData(root=root, lists={"train": ""}), tmp_path / "made")
-    assert lines == ["no image is left to train on"]

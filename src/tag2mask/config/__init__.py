@@ -1,7 +1,15 @@
 """Recipes: their schema, and how they are read."""
 
 from tag2mask.config.base import Schema
-from tag2mask.config.data_schema import Data, FolderData, VocData
+from tag2mask.config.data_schema import (
+    ClassFoldersData,
+    CocoData,
+    Data,
+    FolderData,
+    JsonData,
+    MultiHotData,
+    VocData,
+)
 from tag2mask.config.load import find_recipe, load_data, load_recipe, resolved
 from tag2mask.config.schema import (
     CamInference,
@@ -19,10 +27,14 @@ from tag2mask.config.schema import (
 
 __all__ = [
     "CamInference",
+    "ClassFoldersData",
     "Classifier",
+    "CocoData",
     "Data",
     "Evaluate",
     "FolderData",
+    "JsonData",
+    "MultiHotData",
     "Predict",
     "Recipe",
     "Report",

@@ -80,7 +80,73 @@ class VocData(AnyData):
     """As in ``folder``; none: the 20 of VOC in their published order."""
 
 
-Data = FolderData | VocData
+class CocoSplit(Schema):
+    """Where the annotations and the images of a split are, below root."""
+
+    annotations: str
+    images: str
+
+
+class CocoData(AnyData):
+    """COCO as it is unpacked: tags are the categories of the annotations."""
+
+    layout: Literal["coco"] = "coco"
+    train: CocoSplit = CocoSplit(
+        annotations="annotations/instances_train2014.json", images="train2014"
+    )
+    val: CocoSplit | Literal[""] = CocoSplit(
+        annotations="annotations/instances_val2014.json", images="val2014"
+    )
+    """"": no image is kept unseen."""
+    crowd: bool = True
+    """Whether regions of a crowd count as tags."""
+
+
+class ClassFoldersData(AnyData):
+    """A folder for each class, perhaps below one for each split; one tag an image."""
+
+    layout: Literal["class_folders"] = "class_folders"
+    images: str = ""
+    """Folder of the class folders, or of those of the splits; "": root itself."""
+    classes: Classes = None
+    """As in ``folder``; none: the class folders, sorted."""
+    splits: Splits = Splits()
+    """Folders are splits if there is one named ``train`` that holds folders only."""
+
+
+class JsonData(AnyData):
+    """A plain folder whose tags are in a JSON array, or in JSON Lines."""
+
+    layout: Literal["json"] = "json"
+    images: str = "images"
+    tags: str = "tags.json"
+    """Objects with image, tags (a list, or separated by ";") and perhaps split."""
+    classes: Classes = None
+    """As in ``folder``."""
+    splits: Splits = Splits()
+
+
+class NameLists(Schema):
+    """Lists of image names, paths below root."""
+
+    train: str = "train.txt"
+    val: str = "val.txt"
+    """"": no image is kept unseen."""
+
+
+class MultiHotData(AnyData):
+    """Lists of names, and the label vectors that the field's programs share."""
+
+    layout: Literal["multi_hot"] = "multi_hot"
+    lists: NameLists = NameLists()
+    images: str = "images"
+    labels: str = "cls_labels.npy"
+    """A pickled dictionary from name to vector; it is read without being run."""
+    classes: str | tuple[str, ...]
+    """File of names, one a line, or the names: one for each place of a vector."""
+
+
+Data = FolderData | VocData | CocoData | ClassFoldersData | JsonData | MultiHotData
 
 
 def layout_of(table: Any) -> str:  # noqa: ANN401
@@ -91,6 +157,11 @@ def layout_of(table: Any) -> str:  # noqa: ANN401
 
 
 DataTable = Annotated[
-    Annotated[FolderData, Tag("folder")] | Annotated[VocData, Tag("voc")],
+    Annotated[FolderData, Tag("folder")]
+    | Annotated[VocData, Tag("voc")]
+    | Annotated[CocoData, Tag("coco")]
+    | Annotated[ClassFoldersData, Tag("class_folders")]
+    | Annotated[JsonData, Tag("json")]
+    | Annotated[MultiHotData, Tag("multi_hot")],
     Discriminator(layout_of),
 ]

@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import assert_never
 
 from tag2mask import config
 from tag2mask.artifacts.files import digest
 from tag2mask.artifacts.tables import ImageRecord, write_index
-from tag2mask.data import layouts
 from tag2mask.data.images import read_image
 from tag2mask.data.layouts import Listed, Listing
 from tag2mask.data.masks import MaskFolder
 from tag2mask.engine.map_images import map_images
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import DatasetError, Tag2MaskError
+from tag2mask.stages.index_layouts import (
+    list_layout,
+    nothing_to_train_on,
+    split_names,
+)
 
 VERSION = 1
 _MOST_PROBLEMS = 50
@@ -22,56 +25,20 @@ _MOST_NAMES = 5
 
 def list_images(data: config.Data) -> Listing:
     """List a data set as its layout says, with splits named ``train`` and ``val``."""
-    listing = _list(data)
-    names = _split_names(data)
+    listing = list_layout(data)
+    names = split_names(data)
     images = [
         image._replace(split=names[image.split])
         for image in listing.images
         if image.split in names
     ]
     if not any(image.split == "train" for image in images):
-        problem = _no_training(data, listing)
+        problem = nothing_to_train_on(data, listing)
         return listing._replace(problems=(*listing.problems, problem))
     notes = list(listing.notes)
     if left_out := len(listing.images) - len(images):
         notes.append(f"{left_out} images are of neither split: left out")
     return listing._replace(images=tuple(images), notes=tuple(notes))
-
-
-def _list(data: config.Data) -> Listing:
-    match data:
-        case config.FolderData():
-            return layouts.list_folder(
-                data.root, images=data.images, tags=data.tags, classes=data.classes
-            )
-        case config.VocData():
-            return layouts.list_voc(
-                data.root,
-                lists=data.lists.model_dump(),
-                images=data.images,
-                annotations=data.annotations,
-                difficult=data.difficult,
-                classes=data.classes,
-            )
-        case _:
-            assert_never(data)
-
-
-def _split_names(data: config.Data) -> dict[str, str]:
-    """Return what the layout's names of splits are called here."""
-    if isinstance(data, config.FolderData):
-        return {data.splits.train: "train", data.splits.val: "val"}
-    return {"train": "train", "val": "val"}
-
-
-def _no_training(data: config.Data, listing: Listing) -> str:
-    if not isinstance(data, config.FolderData):
-        return "no image is left to train on"
-    found = ", ".join(sorted({repr(image.split) for image in listing.images}))
-    return (
-        f"no image is of split {data.splits.train!r}, found: {found or 'none'}; "
-        f"set data.splits.train"
-    )
 
 
 def fingerprint(data: config.Data, listing: Listing) -> str:

@@ -43,9 +43,12 @@ def list_folder(
         else:
             found.add(image, table)
     class_names, wrong = name_classes(root, table, classes, found.images)
-    left_out = sum(name not in found for name in photographs)
-    notes = [f"{left_out} images are not in {table}: left out"] if left_out else []
-    return Listing(found.images, class_names, (*found.problems, *wrong), tuple(notes))
+    return Listing(
+        found.images,
+        class_names,
+        (*found.problems, *wrong),
+        tuple(photographs.left_out(found, table)),
+    )
 
 
 class _Row(NamedTuple):

@@ -99,8 +99,15 @@ class Photographs:
                 f"{', '.join(SUFFIXES)}"
             )
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
+    def files(self) -> Iterator[str]:
+        """Yield all images, as paths below the folder."""
+        for paths in self._files.values():
+            yield from (path.relative_to(self.folder).as_posix() for path in paths)
+
+    def left_out(self, found: Collection, source: Path) -> Iterator[str]:
+        """Count the images that ``source`` does not list, if there are any."""
+        if count := sum(name not in found for name in self._files):
+            yield f"{count} images are not in {source}: left out"
 
     def find(self, image: str, tags: Iterable[str], split: str) -> Listed:
         """Find the file of an image, whose suffix is optional.
