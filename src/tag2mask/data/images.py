@@ -1,4 +1,4 @@
-"""Read photographs: JPEG and PNG to RGB, with errors that name the file."""
+"""Read photographs of many formats to RGB, with errors that name the file."""
 
 import os
 import struct
@@ -28,11 +28,12 @@ _TURNS = {
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """Return an image's pixels as RGB, turned upright as its EXIF data says.
 
-    Transparency is dropped; 16-bit grey keeps its upper 8 bits. EXIF data that cannot
-    be read does not count.
+    Transparency is dropped; 16-bit channels keep their upper 8 bits; of several pages
+    or frames the first counts. EXIF data that cannot be read does not count.
 
     Raises:
-        DatasetError: If the file is missing, truncated or no image, naming it.
+        DatasetError: If the file is missing, truncated, no image or stores floats,
+            naming it.
     """
     try:
         with Image.open(path) as picture:
@@ -63,6 +64,8 @@ def _rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I"):  # converting would clip what is above 255
         grey = np.asarray(picture).astype(np.int64) >> 8
         return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.mode == "F":  # converting would take 0..1 for black
+        raise ValueError("it stores floats; save it with 8 or 16 bits")
     if picture.mode == "P":  # with transparency it converts by way of RGBA only
         picture = picture.convert("RGBA")
     return picture.convert("RGB")
