@@ -1,8 +1,9 @@
 """Read the annotation files of COCO: which categories, images and annotations."""
 
 import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tag2mask.errors import DatasetError
@@ -32,16 +33,7 @@ def read_coco(
     Raises:
         DatasetError: If it is missing, no JSON, or lacks one of these, naming it.
     """
-
-    def slim(table: dict[str, Any]) -> dict[str, Any]:
-        for each in _UNREAD:
-            table.pop(each, None)
-        if "segmentation" in table:
-            outline = table.pop("segmentation")
-            if shape is not None:
-                table["segmentation"] = shape(outline)
-        return table
-
+    slim = partial(_slim, shape=shape)
     try:
         with path.open(encoding="utf-8-sig") as stream:
             content = json.load(stream, object_hook=slim)
@@ -51,7 +43,32 @@ def read_coco(
         raise DatasetError(f"{path} cannot be read as JSON: {error}") from None
     for part, needed in _PARTS.items():
         _check(content, part, needed, path)
+    _refuse_strange_files(content["images"], path)
     return {part: content[part] for part in _PARTS}
+
+
+def _slim(
+    table: dict[str, Any], *, shape: Callable[[Any], Any] | None
+) -> dict[str, Any]:
+    """Drop the parts of an object that nobody reads, while the file is being read."""
+    for each in _UNREAD:
+        table.pop(each, None)
+    if "segmentation" in table:
+        outline = table.pop("segmentation")
+        if shape is not None:
+            table["segmentation"] = shape(outline)
+    return table
+
+
+def _refuse_strange_files(images: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Refuse file names that lead out of the folder they are below."""
+    for row in images:
+        file = PurePosixPath(row["file_name"])
+        if file.is_absolute() or ".." in file.parts or not file.name:
+            raise DatasetError(
+                f"{path}: the file_name {row['file_name']!r} is no path below an image "
+                f"folder"
+            )
 
 
 def _check(content: Any, part: str, needed: Mapping[str, type], path: Path) -> None:  # noqa: ANN401

@@ -1,7 +1,8 @@
 """Stage index: which images there are, checked, with every problem told at once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tag2mask import config
 from tag2mask.artifacts.files import digest
@@ -48,29 +49,42 @@ def fingerprint(data: config.Data, listing: Listing) -> str:
         DatasetError: If the listing has problems, all of them in one message.
     """
     if listing.problems:
-        _refuse([*listing.problems, *_unusable(data, listing)], data)
+        found = examine(data, listing, runtime=Runtime(workers=1))
+        _refuse(found.problems, data)
     images = [
         [*image, (data.root / image.file).stat().st_size] for image in listing.images
     ]
     return digest([images, listing.class_names])
 
 
-def run(data: config.Data, listing: Listing, folder: Path, *, runtime: Runtime) -> None:
-    """Write images.jsonl, classes.json and notes.json.
+class Examined(NamedTuple):
+    """What the files of a listing hold.
 
-    Every image is decoded and every mask read once.
-
-    Raises:
-        DatasetError: Listing all images and masks that cannot be used.
+    Attributes:
+        records: The images that can be read.
+        problems: All that is wrong, that of the listing first.
+        notes: What a user should know without its being wrong.
+        masked: Names of the images that have a mask.
     """
-    masks = MaskFolder(data.root / data.masks) if data.masks is not None else None
+
+    records: tuple[ImageRecord, ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    masked: frozenset[str]
+
+
+def examine(data: config.Data, listing: Listing, *, runtime: Runtime) -> Examined:
+    """Decode every image and read every mask once."""
+    masks, without = _open_masks(data)
+    problems = [*listing.problems, *without]
     ids = {name: number for number, name in enumerate(listing.class_names)}
+    # without a class list every id in a mask would be unknown
+    checked_masks = masks if len(ids) > 1 else None
 
     def check(image: Listed) -> tuple[ImageRecord | None, str]:
-        return _check(image, data.root, ids, masks)
+        return _check(image, data.root, ids, checked_masks)
 
     records: list[ImageRecord] = []
-    problems: list[str] = []
     bad: list[str] = []
     checked = map_images(check, listing.images, runtime=runtime, title="index")
     for image, (record, problem) in zip(listing.images, checked, strict=True):
@@ -83,9 +97,33 @@ def run(data: config.Data, listing: Listing, folder: Path, *, runtime: Runtime) 
             records.append(record)
     if not problems and not any(record.split == "train" for record in records):
         problems.append("no image of the train split can be read")
-    _refuse(problems, data)
+    names = [record.name for record in records]
+    masked = frozenset(name for name in names if masks is not None and name in masks)
     notes = [*listing.notes, *_notes(records, bad, masks)]
-    write_index(folder, records, listing.class_names, notes)
+    return Examined(tuple(records), tuple(problems), tuple(notes), masked)
+
+
+def _open_masks(data: config.Data) -> tuple[MaskFolder | None, list[str]]:
+    """Return the masks, if there are any, and what is wrong with their folder."""
+    if data.masks is None:
+        return None, []
+    try:
+        return MaskFolder(data.root / data.masks), []
+    except DatasetError as error:
+        return None, [str(error)]
+
+
+def run(data: config.Data, listing: Listing, folder: Path, *, runtime: Runtime) -> None:
+    """Write images.jsonl, classes.json and notes.json.
+
+    Every image is decoded and every mask read once.
+
+    Raises:
+        DatasetError: Listing all images and masks that cannot be used.
+    """
+    found = examine(data, listing, runtime=runtime)
+    _refuse(found.problems, data)
+    write_index(folder, found.records, listing.class_names, found.notes)
 
 
 def _check(
@@ -105,19 +143,6 @@ def _check(
     tags = tuple(sorted(ids[tag] for tag in image.tags if tag in ids))
     record = ImageRecord(image.name, image.file, width, height, tags, image.split)
     return record, problem
-
-
-def _unusable(data: config.Data, listing: Listing) -> Iterator[str]:
-    """Name the images and masks that cannot be used, beside what else is wrong."""
-    ids = {name: number for number, name in enumerate(listing.class_names)}
-    folder = data.root / (data.masks or "")
-    # without a class list every id in a mask would be unknown
-    has_masks = data.masks is not None and len(ids) > 1 and folder.is_dir()
-    for image in listing.images:
-        masks = MaskFolder(folder) if has_masks else None
-        record, problem = _check(image, data.root, ids, masks)
-        if problem and not (record is None and data.skip_bad):
-            yield problem
 
 
 def _notes(
