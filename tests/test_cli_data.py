@@ -90,6 +90,7 @@ def test_check_takes_recipes_and_changes(call, folder, recipe_file):
     assert lines[1].split() == ["train"]
     code, _, error = call("check", folder, "--set", "data.tgas=x")
     assert code == 1
+    assert f"the settings of {folder} are not right:" in error
     assert "data.tgas: there is no such key; did you mean 'tags'?" in error
 
 

@@ -54,6 +54,9 @@ def test_index_of_voc(tmp_path):
     masks = truth.open_masks(data)
     mask = masks.read("2007_000039", num_classes=21, size=(12, 8))
     assert set(mask.flat) == {0, 20, 255}
+    assert "2008_000002" not in masks
+    sbd = truth.open_masks(data.model_copy(update={"masks": "SegmentationClassAug"}))
+    assert "2008_000002" in sbd
 
 
 @pytest.mark.parametrize(

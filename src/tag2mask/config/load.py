@@ -54,7 +54,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not TOML: {error}") from None
-    return _validate(Recipe, table, overrides, source=path)
+    return _validate(Recipe, table, overrides, heading=f"{path} is not a recipe:")
 
 
 def load_data(keys: Mapping[str, Any], overrides: Sequence[str] = ()) -> Data:
@@ -68,7 +68,8 @@ def load_data(keys: Mapping[str, Any], overrides: Sequence[str] = ()) -> Data:
         RecipeError: As ``load_recipe``.
     """
     table = {"data": dict(keys)}
-    return _validate(_DataOnly, table, overrides, source=Path(keys["root"])).data
+    heading = f"the settings of {keys['root']} are not right:"
+    return _validate(_DataOnly, table, overrides, heading=heading).data
 
 
 class _DataOnly(Schema):
@@ -83,7 +84,7 @@ def _validate(
     table: dict[str, Any],
     overrides: Sequence[str],
     *,
-    source: Path,
+    heading: str,
 ) -> Loaded:
     for override in overrides:
         keys, value = _parse(override)
@@ -97,7 +98,7 @@ def _validate(
             key, text = _explain(item, table)
             problems.setdefault(key, []).append(text)
         lines = [_line(key, texts) for key, texts in problems.items()]
-        raise RecipeError("\n".join([f"{source} is not a recipe:", *lines])) from None
+        raise RecipeError("\n".join([heading, *lines])) from None
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:
