@@ -23,6 +23,7 @@ COMMANDS = {
     "report": set(),
     "verify": set(),
     "clean": {"--yes"},
+    "data": set(),
 }
 SHORT = (
     "--set", "voters.a.steps=1", "--set", "voters.a.dropout=0.1",

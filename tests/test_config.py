@@ -278,3 +278,84 @@ def test_shipped_recipes_say_cost_and_command_in_their_header():
         first = path.read_text(encoding="utf-8").splitlines()[0]
         assert first.startswith("# "), path
         assert tomllib.loads(path.read_text(encoding="utf-8"))["data"], path
+
+
+def test_absent_layout_is_a_folder(recipe):
+    assert load_recipe(recipe) == load_recipe(recipe, ["data.layout=folder"])
+    assert load_recipe(recipe, ["data.layout=voc"]).data.images == "JPEGImages"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (
+            ["data.layout=vco"],
+            "data.layout: there is no layout 'vco'; did you mean 'voc'? choose ",
+        ),
+        (
+            ["data.layout=xyz"],
+            "data.layout: there is no layout 'xyz'; choose 'folder', ",
+        ),
+        (["data.layout=3"], "data.layout: there is no layout '3'; choose "),
+        (
+            ["data.layout=voc", "data.lists.train=3"],
+            "data.lists.train: Input should be a valid string",
+        ),
+        (
+            ["data.layout=voc", "data.lists.vla=x"],
+            "data.lists.vla: there is no such key; did you mean 'val'?",
+        ),
+        (
+            ["data.layout=voc", "data.tags=tags.csv"],
+            "data.tags: layout 'voc' has no such key; its keys are root, masks, ",
+        ),
+        (
+            ["data.difficult=false"],
+            "data.difficult: layout 'folder' has no such key; its keys are root, ",
+        ),
+        (["data={layout='voc'}"], "data.root: Field required"),
+    ],
+)
+def test_complaint_about_a_layout_names_the_key_as_typed(recipe, overrides, line):
+    (found,) = complaint(recipe, *overrides)
+    assert found.startswith(line)
+
+
+def test_masks_of_a_layout_may_be_none(recipe):
+    voc = ["data.layout=voc"]
+    assert load_recipe(recipe, voc).data.masks == "SegmentationClass"
+    without = load_recipe(recipe, [*voc, "data.masks="])
+    assert without.data.masks is None
+    assert resolved(without)["data"]["masks"] == ""
+    assert Recipe.model_validate_json(json.dumps(resolved(without))) == without
+
+
+def test_resolved_folder_has_the_keys_it_always_had(recipe):
+    """They are hashed: another key would make every run and report another."""
+    assert resolved(load_recipe(recipe))["data"] == {
+        "layout": "folder",
+        "root": "photos",
+        "images": "images",
+        "tags": "tags.csv",
+        "masks": None,
+        "classes": None,
+        "splits": {"train": "train", "val": "val"},
+        "skip_bad": False,
+    }
+
+
+def test_classes_of_multi_hot_must_be_named(recipe):
+    lines = complaint(recipe, "data.layout=multi_hot")
+    assert lines == ["data.classes: Field required"]
+
+
+@pytest.mark.parametrize("layout", ["coco", "class_folders", "json"])
+def test_layouts_need_their_root_only(recipe, layout):
+    loaded = load_recipe(recipe, [f"data={{layout='{layout}', root='x'}}"])
+    assert loaded.data.layout == layout
+    assert Recipe.model_validate_json(json.dumps(resolved(loaded))) == loaded
+
+
+def test_half_of_a_coco_split_is_told(recipe):
+    lines = complaint(recipe, "data.layout=coco", "data.val={images='x'}")
+    assert lines[0].startswith("data.val.annotations: Field required")

@@ -1,3 +1,6 @@
+import os
+import struct
+
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
@@ -16,9 +19,101 @@ def save(path, pixels=PIXELS, mode="RGB", **options):
     return path
 
 
-@pytest.mark.parametrize("suffix", [".png", ".PNG"])
-def test_png_is_read_exactly(tmp_path, suffix):
-    assert np.array_equal(read_image(save(tmp_path / f"ä b{suffix}")), PIXELS)
+LOSSLESS = {
+    "png": {},
+    "PNG": {},
+    "bmp": {},
+    "tif": {},
+    "TIFF": {"compression": "tiff_lzw"},
+    "webp": {"lossless": True},
+}
+
+
+@pytest.mark.parametrize("suffix", LOSSLESS)
+@pytest.mark.parametrize("name", ["a", "two words", "a.b", "ä", "a\u0308", "木🌳"])
+def test_lossless_formats_are_read_exactly(tmp_path, suffix, name):
+    path = save(tmp_path / f"{name}.{suffix}", **LOSSLESS[suffix])
+    assert np.array_equal(read_image(path), PIXELS)
+    assert image_files(tmp_path) == {name: [path]}
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_alpha_of_any_format_is_dropped(tmp_path, suffix):
+    alpha = np.dstack([PIXELS, np.array([[1, 9, 255]] * 2, np.uint8)])
+    options = {"lossless": True, "exact": True} if suffix == "webp" else {}
+    path = save(tmp_path / f"a.{suffix}", alpha, **options)
+    assert np.array_equal(read_image(path), PIXELS)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK"])
+def test_modes_of_tiff(tmp_path, mode):
+    found = read_image(save(tmp_path / "a.tif", mode=mode))
+    expected = PIXELS
+    if mode in ("L", "LA"):  # 0.299 red + 0.587 green + 0.114 blue
+        grey = np.array([[76, 150, 29], [0, 255, 76]], np.uint8)
+        expected = np.repeat(grey[..., None], 3, axis=2)
+    if mode == "1":
+        assert found[1, :2].tolist() == [[0] * 3, [255] * 3]
+    else:
+        assert np.array_equal(found, expected)
+
+
+def write_tiff(path, pixels, order):
+    """Write an uncompressed TIFF of 16 bits a channel, which Pillow cannot."""
+    height, width, channels = pixels.shape
+    data = pixels.astype(f"{order}u2").tobytes()
+    num_tags = 9
+    behind = 8 + 2 + 12 * num_tags + 4
+    short, long = 3, 4
+    tags = [
+        (256, short, 1, width),
+        (257, short, 1, height),
+        (258, short, channels, 16 if channels == 1 else behind),
+        (259, short, 1, 1),
+        (262, short, 1, 1 if channels == 1 else 2),
+        (273, long, 1, behind + 2 * channels),
+        (277, short, 1, channels),
+        (278, short, 1, height),
+        (279, long, 1, len(data)),
+    ]
+    content = b"MM\0*" if order == ">" else b"II*\0"
+    content += struct.pack(f"{order}IH", 8, num_tags)
+    for tag, kind, count, value in tags:
+        is_short = kind == short and count == 1
+        form = f"{order}HHIHH" if is_short else f"{order}HHII"
+        content += struct.pack(
+            form, tag, kind, count, *([value, 0] if is_short else [value])
+        )
+    content += struct.pack(f"{order}I", 0) + struct.pack(
+        f"{order}{channels}H", *[16] * channels
+    )
+    path.write_bytes(content + data)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_of_16_bits_keeps_its_upper_bits(tmp_path, order):
+    path = tmp_path / "a.tif"
+    write_tiff(path, np.array([[[0], [0x1234], [0xFFFF]]]), order)
+    assert read_image(path)[0].tolist() == [[0] * 3, [0x12] * 3, [0xFF] * 3]
+    write_tiff(path, PIXELS.astype(int) * 256 + 7, order)
+    assert np.array_equal(read_image(path), PIXELS)
+
+
+def test_floats_are_refused(tmp_path):
+    Image.fromarray(np.array([[0, 0.5, 1]], np.float32)).save(tmp_path / "a.tif")
+    assert "it stores floats; save it with 8 or 16 bits" in complaint(
+        tmp_path / "a.tif"
+    )
+
+
+@pytest.mark.parametrize("suffix", ["tif", "webp"])
+def test_first_page_or_frame_counts(tmp_path, suffix):
+    other = Image.fromarray(PIXELS[::-1])
+    options = {"save_all": True, "append_images": [other]} | (
+        {"lossless": True} if suffix == "webp" else {}
+    )
+    path = save(tmp_path / f"a.{suffix}", **options)
+    assert np.array_equal(read_image(path), PIXELS)
 
 
 def test_jpeg_is_read_nearly(tmp_path):
@@ -81,10 +176,12 @@ def test_cmyk_jpeg(tmp_path):
         (99, PIXELS),
     ],
 )
-def test_exif_turns_upright(tmp_path, orientation, upright):
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_exif_turns_upright(tmp_path, orientation, upright, suffix):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    assert np.array_equal(read_image(save(tmp_path / "a.png", exif=exif)), upright)
+    path = save(tmp_path / f"a.{suffix}", exif=exif, **LOSSLESS[suffix])
+    assert np.array_equal(read_image(path), upright)
 
 
 def test_broken_exif_does_not_count(tmp_path):
@@ -100,7 +197,7 @@ def complaint(path):
     return message
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "tif"])
 @pytest.mark.parametrize("share", [0, 0.2, 0.7])
 def test_truncated_image_is_named_with_its_cure(tmp_path, suffix, share):
     noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
@@ -152,3 +249,21 @@ def test_images_are_found_by_name(tmp_path):
         "sub/a.c": [tmp_path / "sub" / "a.c.JPEG"],
         "dir.png/y": [tmp_path / "dir.png" / "y.jpg"],
     }
+
+
+def test_folder_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "shut").mkdir()
+    if os.geteuid() == 0:
+        pytest.skip("root may read every folder")
+    (tmp_path / "shut").chmod(0)
+    with pytest.raises(DatasetError, match=r"shut cannot be read: Permission denied"):
+        image_files(tmp_path)
+
+
+def test_failure_to_list_a_folder_is_told(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DatasetError, match=r"cannot be read: Permission denied; allow"):
+        image_files(tmp_path)

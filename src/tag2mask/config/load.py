@@ -3,13 +3,16 @@
 import difflib
 import json
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from tag2mask.config.schema import Recipe, Schema
+from tag2mask.config.base import Schema
+from tag2mask.config.data_schema import Data, DataTable, layout_of
+from tag2mask.config.schema import Recipe
 from tag2mask.errors import RecipeError
 
 _PACKAGE = Path(__file__).parents[1]
@@ -51,20 +54,51 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not TOML: {error}") from None
+    return _validate(Recipe, table, overrides, heading=f"{path} is not a recipe:")
+
+
+def load_data(keys: Mapping[str, Any], overrides: Sequence[str] = ()) -> Data:
+    """Read a table ``[data]`` without a recipe around it.
+
+    Args:
+        keys: Its keys, ``root`` among them.
+        overrides: As of ``load_recipe``: ``data.key=value``.
+
+    Raises:
+        RecipeError: As ``load_recipe``.
+    """
+    table = {"data": dict(keys)}
+    heading = f"the settings of {keys['root']} are not right:"
+    return _validate(_DataOnly, table, overrides, heading=heading).data
+
+
+class _DataOnly(Schema):
+    data: DataTable
+
+
+Loaded = TypeVar("Loaded", bound=Schema)
+
+
+def _validate(
+    schema: type[Loaded],
+    table: dict[str, Any],
+    overrides: Sequence[str],
+    *,
+    heading: str,
+) -> Loaded:
     for override in overrides:
         keys, value = _parse(override)
         _set(table, keys, value)
     try:
         # strict JSON accepts just what TOML can say: lists for tuples, text for paths
-        return Recipe.model_validate_json(json.dumps(table, default=str))
+        return schema.model_validate_json(json.dumps(table, default=str))
     except ValidationError as error:
         problems: dict[str, list[str]] = {}
         for item in error.errors():
-            key = _typed(item["loc"], item["type"], table)
-            text = _explain(key, item["type"], item["msg"])
+            key, text = _explain(item, table)
             problems.setdefault(key, []).append(text)
         lines = [_line(key, texts) for key, texts in problems.items()]
-        raise RecipeError("\n".join([f"{path} is not a recipe:", *lines])) from None
+        raise RecipeError("\n".join([heading, *lines])) from None
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:
@@ -109,17 +143,33 @@ def _line(key: str, texts: Sequence[str]) -> str:
     return f"  {key}: {said}" if key else f"  {said}"
 
 
-def _explain(key: str, kind: str, message: str) -> str:
-    """Say what is wrong with a key."""
-    if kind != "extra_forbidden":
-        return message.removeprefix("Value error, ")
+def _explain(item: ErrorDetails, table: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the key that an error is about, and what is wrong with it."""
+    key = _typed(item["loc"], item["type"], table)
+    if item["type"] == "union_tag_invalid":
+        layout, known = item["ctx"]["tag"], item["ctx"]["expected_tags"]
+        names = [name.strip("'") for name in known.split(", ")]
+        near = difflib.get_close_matches(layout, names, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"{key}.layout", f"there is no layout {layout!r}; {hint}choose {known}"
+    if item["type"] == "extra_forbidden":
+        return key, _explain_unknown(key, layout_of(table.get("data")))
+    return key, item["msg"].removeprefix("Value error, ")
+
+
+def _explain_unknown(key: str, layout: str) -> str:
+    """Say what a key might mean that does not exist."""
     table, _, last = key.rpartition(".")
-    known = list(_paths(Recipe))
-    beside = {
-        path.rpartition(".")[2]
-        for path in known
-        if _without_name(path.rpartition(".")[0]) == _without_name(table)
-    }
+    known = list(_paths(Recipe, layout))
+    beside = list(
+        dict.fromkeys(
+            path.rpartition(".")[2]
+            for path in known
+            if _without_name(path.rpartition(".")[0]) == _without_name(table)
+        )
+    )
+    if table == "data" and key in _paths(Recipe, None):
+        return f"layout {layout!r} has no such key; its keys are {', '.join(beside)}"
     if near := difflib.get_close_matches(last, beside, n=1):
         return f"there is no such key; did you mean {near[0]!r}?"
     elsewhere = [p for p in dict.fromkeys(known) if p.rpartition(".")[2] == last]
@@ -148,13 +198,18 @@ def _without_name(table: str) -> str:
     return ".".join([first, *rest[1:]]) if first == "voters" else table
 
 
-def _paths(schema: type[Schema]) -> Iterator[str]:
-    """Yield the dotted path of every key of a table and of the tables below."""
+def _paths(schema: type[Schema], layout: str | None) -> Iterator[str]:
+    """Yield the dotted path of every key of a table and of the tables below.
+
+    Of the tables of data only the one of ``layout`` counts; all if it is None.
+    """
     for name, field in schema.model_fields.items():
         yield name
         prefix = f"{name}.NAME" if get_origin(field.annotation) is dict else name
         for table in _tables(field.annotation):
-            yield from (f"{prefix}.{path}" for path in _paths(table))
+            own = table.model_fields.get("layout")
+            if own is None or layout in (None, own.default):
+                yield from (f"{prefix}.{path}" for path in _paths(table, layout))
 
 
 def _tables(annotation: object) -> Iterator[type[Schema]]:

@@ -6,14 +6,11 @@ Sources: [paper] and [peer] as in the method's papers and their public code, [ou
 measured or decided by this project.
 """
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -21,6 +18,9 @@ from pydantic import (
     PositiveInt,
     model_validator,
 )
+
+from tag2mask.config.base import Schema
+from tag2mask.config.data_schema import DataTable
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
@@ -57,46 +57,6 @@ Crf = Literal["none", "seeds", "irn_labels", "deeplab"]
 Precision = Literal["32", "bf16"]
 
 
-class Schema(BaseModel):
-    """A frozen table of a recipe that knows all its keys."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
-    )
-
-
-class Splits(Schema):
-    """Which values of the split column train, and which are kept unseen."""
-
-    train: str = "train"
-    val: str = "val"
-
-    @model_validator(mode="after")
-    def _splits_differ(self) -> "Splits":
-        if self.train == self.val:
-            raise ValueError(f"train and val must differ, both are {self.train!r}")
-        return self
-
-
-class FolderData(Schema):
-    """A plain folder: images, a table of tags, perhaps masks and a class list."""
-
-    layout: Literal["folder"] = "folder"
-    root: Path
-    """Folder that the other paths start from."""
-    images: str = "images"
-    tags: str = "tags.csv"
-    """Table with the columns image, tags (separated by ";") and perhaps split."""
-    masks: str | None = None
-    """Folder of index PNGs, 255 = ignore. Scores only; never training."""
-    classes: str | tuple[str, ...] | None = None
-    """File of names, one a line, or the names; none: the tags found, sorted. A name's
-    place, from 1, is its id in label maps; background is 0."""
-    splits: Splits = Splits()
-    skip_bad: bool = False
-    """Leave out images that cannot be read."""
-
-
 class Training(Schema):
     """Knobs of the one training loop, shared by all that trains."""
 
@@ -104,8 +64,9 @@ class Training(Schema):
     """Any timm model."""
     weights: str = "hub"
     """``hub`` (timm's ImageNet weights), ``none``, or a safetensors or pth file."""
-    backbone_options: dict[str, str | int | float | bool] = {}
-    """More of ``timm.create_model``; ``mean`` and ``std`` of inputs in [0, 1]."""
+    backbone_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Further arguments of ``timm.create_model``, as ``pad_type = "same"``; ``mean``
+    and ``std`` of the inputs, one number in [0, 1] for all channels, else timm's."""
     freeze: tuple[str, ...] = ()
     """Parts of the backbone that do not train, as ``blocks.0``."""
     output_stride: Literal[8, 16, 32] = 16
@@ -160,8 +121,9 @@ class Seeding(Schema):
     """How activation maps become a label map."""
 
     alpha: PositiveFloat | Literal["otsu"] | None = "otsu"
-    """Background score (1 - max M)^alpha: the larger, the less background; ``otsu``:
-    it ties with the object where the voter's scores split best [ours]."""
+    """Background score (1 - max M)^alpha: the larger, the less background. ``otsu``
+    finds one for each voter, without masks: background and object tie at the threshold
+    that best splits the voter's scores in two [ours]."""
     background: Annotated[float, Field(gt=0, lt=1)] | None = None
     """A constant background score instead of alpha."""
     crf: Crf = "seeds"
@@ -211,7 +173,7 @@ class Vote(Schema):
     """How seeds are joined."""
 
     tie: Literal["lowest_id"] = "lowest_id"
-    """Background first."""
+    """A tie goes to the lowest class id, hence to background first."""
 
 
 class Segment(Training):
@@ -276,8 +238,8 @@ class Recipe(Schema):
     """One experiment from tags to scores."""
 
     random_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    data: FolderData
-    voters: dict[Name, Voter] = {}
+    data: DataTable
+    voters: dict[Name, Voter] = Field(default_factory=dict)
     """At least one, unless the segmenter learns from the truth."""
     vote: Vote = Vote()
     segment: Segment = Segment()

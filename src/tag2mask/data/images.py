@@ -1,7 +1,9 @@
-"""Read photographs: JPEG and PNG to RGB, with errors that name the file."""
+"""Read photographs of many formats to RGB, with errors that name the file."""
 
+import os
 import struct
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from jaxtyping import UInt8
@@ -9,7 +11,7 @@ from PIL import ExifTags, Image
 
 from tag2mask.errors import DatasetError
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _CURE = "replace or remove it, or set data.skip_bad=true"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -26,11 +28,12 @@ _TURNS = {
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """Return an image's pixels as RGB, turned upright as its EXIF data says.
 
-    Transparency is dropped; 16-bit grey keeps its upper 8 bits. EXIF data that cannot
-    be read does not count.
+    Transparency is dropped; 16-bit channels keep their upper 8 bits; of several pages
+    or frames the first counts. EXIF data that cannot be read does not count.
 
     Raises:
-        DatasetError: If the file is missing, truncated or no image, naming it.
+        DatasetError: If the file is missing, truncated, no image or stores floats,
+            naming it.
     """
     try:
         with Image.open(path) as picture:
@@ -61,6 +64,8 @@ def _rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I"):  # converting would clip what is above 255
         grey = np.asarray(picture).astype(np.int64) >> 8
         return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.mode == "F":  # converting would take 0..1 for black
+        raise ValueError("it stores floats; save it with 8 or 16 bits")
     if picture.mode == "P":  # with transparency it converts by way of RGBA only
         picture = picture.convert("RGBA")
     return picture.convert("RGB")
@@ -77,13 +82,31 @@ def image_files(folder: Path) -> dict[str, list[Path]]:
     """Find the images below a folder, by name: the relative path without suffix.
 
     Two files that differ in their suffix only share a name; the caller decides.
+
+    Raises:
+        DatasetError: If a folder below cannot be read, naming it.
+    """
+    paths = []
+    for inside, _, names in os.walk(folder, onerror=_refuse_folder):
+        paths += [Path(inside, name) for name in names]
+    found: dict[str, list[Path]] = {}
+    for path in sorted(filter(is_image, paths)):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        found.setdefault(name, []).append(path)
+    return found
+
+
+def is_image(path: Path) -> bool:
+    """Whether a path is a file that is named like an image.
+
     ``._`` files, which macOS puts beside photographs, are none.
     """
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("._"):
-            continue
-        if path.is_file():
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            found.setdefault(name, []).append(path)
-    return found
+    is_named = path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+    return is_named and path.is_file()
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise DatasetError(
+        f"{error.filename} cannot be read: {error.strerror}; allow it, or move the "
+        f"folder elsewhere"
+    ) from None

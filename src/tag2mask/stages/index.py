@@ -1,45 +1,40 @@
 """Stage index: which images there are, checked, with every problem told at once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import assert_never
+from typing import NamedTuple
 
 from tag2mask import config
 from tag2mask.artifacts.files import digest
 from tag2mask.artifacts.tables import ImageRecord, write_index
 from tag2mask.data.images import read_image
-from tag2mask.data.layouts import Listed, Listing, list_folder
+from tag2mask.data.layouts import Listed, Listing
 from tag2mask.data.masks import MaskFolder
 from tag2mask.engine.map_images import map_images
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import DatasetError, Tag2MaskError
+from tag2mask.stages.index_layouts import (
+    list_layout,
+    nothing_to_train_on,
+    split_names,
+)
 
 VERSION = 1
 _MOST_PROBLEMS = 50
 _MOST_NAMES = 5
 
 
-def list_images(data: config.FolderData) -> Listing:
+def list_images(data: config.Data) -> Listing:
     """List a data set as its layout says, with splits named ``train`` and ``val``."""
-    match data:
-        case config.FolderData():
-            listing = list_folder(
-                data.root, images=data.images, tags=data.tags, classes=data.classes
-            )
-        case _:
-            assert_never(data)
-    names = {data.splits.train: "train", data.splits.val: "val"}
+    listing = list_layout(data)
+    names = split_names(data)
     images = [
         image._replace(split=names[image.split])
         for image in listing.images
         if image.split in names
     ]
     if not any(image.split == "train" for image in images):
-        found = ", ".join(sorted({repr(image.split) for image in listing.images}))
-        problem = (
-            f"no image is of split {data.splits.train!r}, found: {found or 'none'}; "
-            f"set data.splits.train"
-        )
+        problem = nothing_to_train_on(data, listing)
         return listing._replace(problems=(*listing.problems, problem))
     notes = list(listing.notes)
     if left_out := len(listing.images) - len(images):
@@ -47,38 +42,49 @@ def list_images(data: config.FolderData) -> Listing:
     return listing._replace(images=tuple(images), notes=tuple(notes))
 
 
-def fingerprint(data: config.FolderData, listing: Listing) -> str:
+def fingerprint(data: config.Data, listing: Listing) -> str:
     """Digest names, sizes in bytes and tags; another digest means other data.
 
     Raises:
         DatasetError: If the listing has problems, all of them in one message.
     """
     if listing.problems:
-        _refuse([*listing.problems, *_unusable(data, listing)], data)
+        found = examine(data, listing, runtime=Runtime(workers=1))
+        _refuse(found.problems, data)
     images = [
         [*image, (data.root / image.file).stat().st_size] for image in listing.images
     ]
     return digest([images, listing.class_names])
 
 
-def run(
-    data: config.FolderData, listing: Listing, folder: Path, *, runtime: Runtime
-) -> None:
-    """Write images.jsonl, classes.json and notes.json.
+class Examined(NamedTuple):
+    """What the files of a listing hold.
 
-    Every image is decoded and every mask read once.
-
-    Raises:
-        DatasetError: Listing all images and masks that cannot be used.
+    Attributes:
+        records: The images that can be read.
+        problems: All that is wrong, that of the listing first.
+        notes: What a user should know without its being wrong.
+        masked: Names of the images that have a mask.
     """
-    masks = MaskFolder(data.root / data.masks) if data.masks is not None else None
+
+    records: tuple[ImageRecord, ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    masked: frozenset[str]
+
+
+def examine(data: config.Data, listing: Listing, *, runtime: Runtime) -> Examined:
+    """Decode every image and read every mask once."""
+    masks, without = _open_masks(data)
+    problems = [*listing.problems, *without]
     ids = {name: number for number, name in enumerate(listing.class_names)}
+    # without a class list every id in a mask would be unknown
+    checked_masks = masks if len(ids) > 1 else None
 
     def check(image: Listed) -> tuple[ImageRecord | None, str]:
-        return _check(image, data.root, ids, masks)
+        return _check(image, data.root, ids, checked_masks)
 
     records: list[ImageRecord] = []
-    problems: list[str] = []
     bad: list[str] = []
     checked = map_images(check, listing.images, runtime=runtime, title="index")
     for image, (record, problem) in zip(listing.images, checked, strict=True):
@@ -91,9 +97,33 @@ def run(
             records.append(record)
     if not problems and not any(record.split == "train" for record in records):
         problems.append("no image of the train split can be read")
-    _refuse(problems, data)
+    names = [record.name for record in records]
+    masked = frozenset(name for name in names if masks is not None and name in masks)
     notes = [*listing.notes, *_notes(records, bad, masks)]
-    write_index(folder, records, listing.class_names, notes)
+    return Examined(tuple(records), tuple(problems), tuple(notes), masked)
+
+
+def _open_masks(data: config.Data) -> tuple[MaskFolder | None, list[str]]:
+    """Return the masks, if there are any, and what is wrong with their folder."""
+    if data.masks is None:
+        return None, []
+    try:
+        return MaskFolder(data.root / data.masks), []
+    except DatasetError as error:
+        return None, [str(error)]
+
+
+def run(data: config.Data, listing: Listing, folder: Path, *, runtime: Runtime) -> None:
+    """Write images.jsonl, classes.json and notes.json.
+
+    Every image is decoded and every mask read once.
+
+    Raises:
+        DatasetError: Listing all images and masks that cannot be used.
+    """
+    found = examine(data, listing, runtime=runtime)
+    _refuse(found.problems, data)
+    write_index(folder, found.records, listing.class_names, found.notes)
 
 
 def _check(
@@ -115,19 +145,6 @@ def _check(
     return record, problem
 
 
-def _unusable(data: config.FolderData, listing: Listing) -> Iterator[str]:
-    """Name the images and masks that cannot be used, beside what else is wrong."""
-    ids = {name: number for number, name in enumerate(listing.class_names)}
-    folder = data.root / (data.masks or "")
-    # without a class list every id in a mask would be unknown
-    has_masks = data.masks is not None and len(ids) > 1 and folder.is_dir()
-    for image in listing.images:
-        masks = MaskFolder(folder) if has_masks else None
-        record, problem = _check(image, data.root, ids, masks)
-        if problem and not (record is None and data.skip_bad):
-            yield problem
-
-
 def _notes(
     records: Sequence[ImageRecord], bad: Sequence[str], masks: MaskFolder | None
 ) -> list[str]:
@@ -144,7 +161,7 @@ def _notes(
     return notes
 
 
-def _refuse(problems: Sequence[str], data: config.FolderData) -> None:
+def _refuse(problems: Sequence[str], data: config.Data) -> None:
     if not problems:
         return
     shown = [f"  {problem}" for problem in problems[:_MOST_PROBLEMS]]

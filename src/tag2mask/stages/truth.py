@@ -21,7 +21,7 @@ _UNANIMOUS = 255
 _MOST_NAMES = 5
 
 
-def open_masks(data: config.FolderData) -> MaskFolder:
+def open_masks(data: config.Data) -> MaskFolder:
     """Return the ground truth of a data set.
 
     Raises:

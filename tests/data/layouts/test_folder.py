@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 
 from tag2mask.data.layouts import Listed, list_folder
@@ -79,6 +81,16 @@ def test_names_of_any_kind(root, name):
         found = listing(root, f'image,tags\n"{quoted}{suffix}",cat\n')
         assert found.problems == ()
         assert found.images == (Listed(name, f"images/{name}.jpg", ("cat",), "train"),)
+
+
+@pytest.mark.parametrize(("on_disk", "written"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_may_be_composed_otherwise_than_on_disk(root, on_disk, written):
+    name = unicodedata.normalize(on_disk, "Bäume é")
+    (root / "images" / f"{name}.jpg").touch()
+    row = unicodedata.normalize(written, "Bäume é")
+    found = listing(root, f"image,tags\n{row}.jpg,cat\n")
+    assert found.problems == ()
+    assert found.images[0].name == name
 
 
 def test_images_may_lie_elsewhere(root, tmp_path_factory):

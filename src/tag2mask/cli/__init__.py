@@ -8,9 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
+from tag2mask.cli import data
+from tag2mask.cli.options import (
+    Device,
+    Overrides,
+    RecipeFile,
+    Work,
+    Workers,
+    console,
+    fail,
+    make_runtime,
+    say,
+)
 from tag2mask.errors import Tag2MaskError
 
 if TYPE_CHECKING:
@@ -35,25 +46,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data.app)
 _DEMO_WORK = Path("work/demo")
 _TOY_TRAIN, _TOY_VAL = 400, 120
 
-RecipeFile = Annotated[
-    Path, typer.Argument(help="A TOML file, or the name of a shipped recipe.")
-]
-Work = Annotated[Path, typer.Option(help="Folder of all artifacts.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a key of the recipe; may repeat."
-    ),
-]
-Device = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks run.")
-]
-Workers = Annotated[
-    int, typer.Option(min=0, help="Threads over images; 0: one per core.")
-]
 ForLabels = Literal["index", "localize", "cam", "seed", "truth", "vote"]
 StageName = Literal[ForLabels, "segment", "predict", "evaluate", "report"]
 
@@ -66,9 +62,9 @@ def main() -> None:
     try:
         app()
     except Tag2MaskError as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
-        _fail(f"{error}; nothing that was finished is lost: run the command again")
+        fail(f"{error}; nothing that was finished is lost: run the command again")
 
 
 @app.command()
@@ -85,7 +81,7 @@ def demo(
             world, num_train=_TOY_TRAIN, num_val=_TOY_VAL, random_seed=0
         )
     recipe = load_recipe(Path("toy"), [f"data.root={world}"])
-    _run(recipe, work, "toy", _runtime(device, workers), None)
+    _run(recipe, work, "toy", make_runtime(device, workers), None)
 
 
 @app.command()
@@ -100,9 +96,9 @@ def plan(recipe: RecipeFile, work: Work = Path("work"), set_: Overrides = None) 
     table = Table("stage", "subject", "key", "state", box=None, pad_edge=False)
     for step in steps:
         table.add_row(step.stage, step.subject, step.artifact.key, step.state)
-    _console().print(table)
+    console().print(table)
     todo = sum(step.state != "finished" for step in steps)
-    _say(f"{todo} of {len(steps)} to do in {work}")
+    say(f"{todo} of {len(steps)} to do in {work}")
 
 
 @app.command()
@@ -121,7 +117,7 @@ def run(
     from tag2mask.config import load_recipe
 
     loaded = load_recipe(recipe, set_ or ())
-    runtime = _runtime(device, workers, tensorboard=tensorboard)
+    runtime = make_runtime(device, workers, tensorboard=tensorboard)
     _run(loaded, work, recipe.stem, runtime, until)
 
 
@@ -150,9 +146,9 @@ def predict(
         change["scales"] = _numbers(scales)
     change = {key: value for key, value in change.items() if value is not None}
     count, protocol = prediction.predict_files(
-        model, images, out, change, runtime=_runtime(device, 0)
+        model, images, out, change, runtime=make_runtime(device, 0)
     )
-    _say(f"{count} label maps in {out} ({protocol})")
+    say(f"{count} label maps in {out} ({protocol})")
 
 
 @app.command()
@@ -170,11 +166,11 @@ def evaluate(
     from tag2mask.pipeline.score_table import number
 
     record = prediction.evaluate_folders(
-        labels, masks, names, out, runtime=_runtime("cpu", workers)
+        labels, masks, names, out, runtime=make_runtime("cpu", workers)
     )
     for name, value in record["per_class"].items():
-        _say(f"{name:20s} {number(value, 2):>6s}")
-    _say(f"mIoU {number(record['miou'], 2)} % over {record['num_images']} images")
+        say(f"{name:20s} {number(value, 2):>6s}")
+    say(f"mIoU {number(record['miou'], 2)} % over {record['num_images']} images")
 
 
 @app.command()
@@ -184,7 +180,7 @@ def report(
     """Print where the report of a run is, making it again if it is gone."""
     from tag2mask.pipeline import remake_report
 
-    _say(str(remake_report(target, runtime=_runtime("auto", 0))))
+    say(str(remake_report(target, runtime=make_runtime("auto", 0))))
 
 
 @app.command()
@@ -197,13 +193,13 @@ def verify(
     found = artifacts_below(work)
     problems = [line for artifact in found for line in artifact.problems()]
     for line in problems:
-        _say(line)
+        say(line)
     if problems:
         raise Tag2MaskError(
             f"{len(problems)} files are not as they were written; delete the folders "
             f"of their artifacts and run the recipe again"
         )
-    _say(f"{len(found)} artifacts are as they were written")
+    say(f"{len(found)} artifacts are as they were written")
 
 
 @app.command()
@@ -216,9 +212,9 @@ def clean(
 
     rest = unused(work)
     for artifact in rest:
-        _say(f"{artifact.folder} ({artifact.state})")
+        say(f"{artifact.folder} ({artifact.state})")
     if not rest:
-        _say("nothing to clean")
+        say("nothing to clean")
         return
     size = sum(folder_size(artifact.folder) for artifact in rest)
     question = f"delete these {len(rest)} folders ({size / 1e6:.1f} MB)?"
@@ -226,7 +222,7 @@ def clean(
         return
     for artifact in rest:
         artifact.discard()
-    _say(f"deleted {len(rest)} folders ({size / 1e6:.1f} MB)")
+    say(f"deleted {len(rest)} folders ({size / 1e6:.1f} MB)")
 
 
 def _run(
@@ -244,15 +240,15 @@ def _run(
     record = read_json(summary)
     for kind in ("notes", "warnings"):
         for line in record[kind]:
-            _say(f"{kind[:-1]}: {line}")
+            say(f"{kind[:-1]}: {line}")
     if record["scores"]:
-        _console().print(score_table(record["scores"]))
+        console().print(score_table(record["scores"]))
     for subject, values in record["proxies"].items():
         shown = {k: v for k, v in values.items() if not isinstance(v, list)}
-        _say(f"without masks: {subject}: {shown}")
+        say(f"without masks: {subject}: {shown}")
     if record["artifacts"]["report"]:
-        _say(f"report: {(summary.parent / record['artifacts']['report']).resolve()}")
-    _say(str(summary))
+        say(f"report: {(summary.parent / record['artifacts']['report']).resolve()}")
+    say(str(summary))
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -262,39 +258,3 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise Tag2MaskError(
             f"--scales expects numbers such as 0.75,1,1.25, got {text!r}"
         ) from None
-
-
-def _runtime(
-    device: Literal["auto", "cpu", "cuda"], workers: int, *, tensorboard: bool = False
-) -> "Runtime":
-    from tag2mask.engine import runtime
-    from tag2mask.engine.progress import Progress
-
-    runtime.reuse_memory()
-    return runtime.Runtime(
-        device=runtime.choose_device(device),
-        workers=workers or runtime.default_workers(),
-        progress=Progress(_console(stderr=True)),
-        tensorboard=tensorboard,
-    )
-
-
-def _say(line: str, *, stderr: bool = False) -> None:
-    _console(stderr=stderr).print(line, soft_wrap=True)
-
-
-def _console(*, stderr: bool = False) -> Console:
-    """Return a console that prints text as it is, brackets and colons included."""
-    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:
-        console.width = 200  # a table in a file is not wrapped
-    return console
-
-
-def _fail(message: str) -> None:
-    _say(f"tag2mask: {message}", stderr=True)
-    raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,5 @@
+"""``python -m tag2mask.cli``."""
+
+from tag2mask.cli import main
+
+main()

@@ -1,0 +1,62 @@
+"""Options that commands share, and how they talk to people."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from tag2mask.engine.runtime import Runtime
+
+RecipeFile = Annotated[
+    Path, typer.Argument(help="A TOML file, or the name of a shipped recipe.")
+]
+Work = Annotated[Path, typer.Option(help="Folder of all artifacts.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key of the recipe; may repeat."
+    ),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks run.")
+]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Threads over images; 0: one per core.")
+]
+
+
+def make_runtime(
+    device: Literal["auto", "cpu", "cuda"], workers: int, *, tensorboard: bool = False
+) -> "Runtime":
+    """Return how a command is carried out; imports torch."""
+    from tag2mask.engine import runtime
+    from tag2mask.engine.progress import Progress
+
+    runtime.reuse_memory()
+    return runtime.Runtime(
+        device=runtime.choose_device(device),
+        workers=workers or runtime.default_workers(),
+        progress=Progress(console(stderr=True)),
+        tensorboard=tensorboard,
+    )
+
+
+def say(line: str, *, stderr: bool = False) -> None:
+    """Print a line as it is."""
+    console(stderr=stderr).print(line, soft_wrap=True)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that prints text as it is, brackets and colons included."""
+    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a table in a file is not wrapped
+    return console
+
+
+def fail(message: str) -> NoReturn:
+    """Tell what a user can mend, and leave with exit code 1."""
+    say(f"tag2mask: {message}", stderr=True)
+    raise SystemExit(1)

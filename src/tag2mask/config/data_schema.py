@@ -1,0 +1,167 @@
+"""The table ``[data]`` of a recipe: one class for each layout of a data set."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    PlainSerializer,
+    Tag,
+    model_validator,
+)
+
+from tag2mask.config.base import Schema
+
+Masks = Annotated[str | None, AfterValidator(lambda folder: folder or None)]
+DefaultMasks = Annotated[Masks, PlainSerializer(lambda folder: folder or "")]
+"""Masks that are there by default, so that their absence must be written down."""
+Classes = str | tuple[str, ...] | None
+
+
+class Splits(Schema):
+    """Which values of the split column train, and which are kept unseen."""
+
+    train: str = "train"
+    val: str = "val"
+
+    @model_validator(mode="after")
+    def _splits_differ(self) -> "Splits":
+        if self.train == self.val:
+            raise ValueError(f"train and val must differ, both are {self.train!r}")
+        return self
+
+
+class AnyData(Schema):
+    """What every layout has."""
+
+    root: Path
+    """Folder that the other paths start from."""
+    masks: Masks = None
+    """Folder of index PNGs, 255 = ignore. Scores only; never training. "": none."""
+    skip_bad: bool = False
+    """Leave out images that cannot be read instead of stopping."""
+
+
+class FolderData(AnyData):
+    """A plain folder: images, a table of tags, perhaps masks and a class list."""
+
+    layout: Literal["folder"] = "folder"
+    images: str = "images"
+    tags: str = "tags.csv"
+    """Table with the columns image, tags (separated by ";") and perhaps split."""
+    classes: Classes = None
+    """File of names, one a line, or the names; none: the tags found, sorted. A name's
+    place, from 1, is its id in label maps; background is 0."""
+    splits: Splits = Splits()
+
+
+class VocLists(Schema):
+    """Lists of image names below ``ImageSets/Segmentation``, or paths below root."""
+
+    train: str = "train"
+    """``trainaug`` where the lists of SBD are installed."""
+    val: str = "val"
+    """"": no image is kept unseen."""
+
+
+class VocData(AnyData):
+    """PASCAL VOC as it is unpacked: tags are the objects of the annotations."""
+
+    layout: Literal["voc"] = "voc"
+    lists: VocLists = VocLists()
+    images: str = "JPEGImages"
+    annotations: str = "Annotations"
+    masks: DefaultMasks = "SegmentationClass"
+    """``SegmentationClassAug`` for the masks of SBD."""
+    difficult: bool = True
+    """Whether objects marked as difficult count as tags [peer]."""
+    classes: Classes = None
+    """As in ``folder``; none: the 20 of VOC in their published order."""
+
+
+class CocoSplit(Schema):
+    """Where the annotations and the images of a split are, below root."""
+
+    annotations: str
+    images: str
+
+
+class CocoData(AnyData):
+    """COCO as it is unpacked: tags are the categories of the annotations."""
+
+    layout: Literal["coco"] = "coco"
+    train: CocoSplit = CocoSplit(
+        annotations="annotations/instances_train2014.json", images="train2014"
+    )
+    val: CocoSplit | Literal[""] = CocoSplit(
+        annotations="annotations/instances_val2014.json", images="val2014"
+    )
+    """"": no image is kept unseen."""
+    crowd: bool = True
+    """Whether regions of a crowd count as tags."""
+
+
+class ClassFoldersData(AnyData):
+    """A folder for each class, perhaps below one for each split; one tag an image."""
+
+    layout: Literal["class_folders"] = "class_folders"
+    images: str = ""
+    """Folder of the class folders, or of those of the splits; "": root itself."""
+    classes: Classes = None
+    """As in ``folder``; none: the class folders, sorted."""
+    splits: Splits = Splits()
+    """Folders are splits if there is one named ``train`` that holds folders only."""
+
+
+class JsonData(AnyData):
+    """A plain folder whose tags are in a JSON array, or in JSON Lines."""
+
+    layout: Literal["json"] = "json"
+    images: str = "images"
+    tags: str = "tags.json"
+    """Objects with image, tags (a list, or separated by ";") and perhaps split."""
+    classes: Classes = None
+    """As in ``folder``."""
+    splits: Splits = Splits()
+
+
+class NameLists(Schema):
+    """Lists of image names, paths below root."""
+
+    train: str = "train.txt"
+    val: str = "val.txt"
+    """"": no image is kept unseen."""
+
+
+class MultiHotData(AnyData):
+    """Lists of names, and the label vectors that the field's programs share."""
+
+    layout: Literal["multi_hot"] = "multi_hot"
+    lists: NameLists = NameLists()
+    images: str = "images"
+    labels: str = "cls_labels.npy"
+    """A pickled dictionary from name to vector; it is read without being run."""
+    classes: str | tuple[str, ...]
+    """File of names, one a line, or the names: one for each place of a vector."""
+
+
+Data = FolderData | VocData | CocoData | ClassFoldersData | JsonData | MultiHotData
+
+
+def layout_of(table: Any) -> str:  # noqa: ANN401
+    """Return the layout that a table names; one that names none is a folder."""
+    if isinstance(table, dict):
+        return str(table.get("layout", "folder"))
+    return str(getattr(table, "layout", "folder"))
+
+
+DataTable = Annotated[
+    Annotated[FolderData, Tag("folder")]
+    | Annotated[VocData, Tag("voc")]
+    | Annotated[CocoData, Tag("coco")]
+    | Annotated[ClassFoldersData, Tag("class_folders")]
+    | Annotated[JsonData, Tag("json")]
+    | Annotated[MultiHotData, Tag("multi_hot")],
+    Discriminator(layout_of),
+]

@@ -1,0 +1,31 @@
+"""Guess the layout of a folder that somebody points at."""
+
+from pathlib import Path
+
+from tag2mask.errors import DatasetError
+
+
+def guess_layout(folder: Path) -> dict[str, str]:
+    """Return keys of the table ``[data]`` that fit a folder.
+
+    ``tags.csv`` makes it a ``folder``, ``JPEGImages`` beside ``ImageSets`` a ``voc``.
+
+    Raises:
+        DatasetError: If it is neither, saying what to give instead.
+    """
+    if (folder / "tags.csv").is_file():
+        keys = {"layout": "folder", "root": str(folder)}
+        if (folder / "masks").is_dir():
+            keys["masks"] = "masks"
+        if (folder / "classes.txt").is_file():
+            keys["classes"] = "classes.txt"
+        return keys
+    if (folder / "JPEGImages").is_dir() and (folder / "ImageSets").is_dir():
+        keys = {"layout": "voc", "root": str(folder)}
+        if not (folder / "SegmentationClass").is_dir():
+            keys["masks"] = ""
+        return keys
+    raise DatasetError(
+        f"{folder} holds neither tags.csv nor JPEGImages and ImageSets, so that its "
+        f"layout cannot be guessed; say --set data.layout=... or give a recipe"
+    )

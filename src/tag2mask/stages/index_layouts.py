@@ -1,0 +1,84 @@
+"""How stage index lists each layout of data."""
+
+from typing import assert_never
+
+from tag2mask import config
+from tag2mask.data import layouts
+from tag2mask.data.layouts import Listing
+
+
+def list_layout(data: config.Data) -> Listing:
+    """List a data set as its layout says, with splits named as they are there."""
+    match data:
+        case config.FolderData():
+            return layouts.list_folder(
+                data.root, images=data.images, tags=data.tags, classes=data.classes
+            )
+        case config.JsonData():
+            return layouts.list_json(
+                data.root, images=data.images, tags=data.tags, classes=data.classes
+            )
+        case config.VocData():
+            return layouts.list_voc(
+                data.root,
+                lists=data.lists.model_dump(),
+                images=data.images,
+                annotations=data.annotations,
+                difficult=data.difficult,
+                classes=data.classes,
+            )
+        case config.CocoData():
+            return _list_coco(data)
+        case config.ClassFoldersData():
+            return layouts.list_class_folders(
+                data.root,
+                images=data.images,
+                masks=data.masks,
+                train=data.splits.train,
+                classes=data.classes,
+            )
+        case config.MultiHotData():
+            return layouts.list_multi_hot(
+                data.root,
+                lists=data.lists.model_dump(),
+                images=data.images,
+                labels=data.labels,
+                classes=data.classes,
+            )
+        case _:
+            assert_never(data)
+
+
+def _list_coco(data: config.CocoData) -> Listing:
+    splits = {"train": data.train} | ({"val": data.val} if data.val else {})
+    return layouts.list_coco(
+        data.root,
+        splits={
+            name: layouts.Instances(split.annotations, split.images)
+            for name, split in splits.items()
+        },
+        crowd=data.crowd,
+    )
+
+
+def split_names(data: config.Data) -> dict[str, str]:
+    """Return ``train`` and ``val`` by what the layout calls them."""
+    match data:
+        case config.FolderData() | config.JsonData() | config.ClassFoldersData():
+            return {data.splits.train: "train", data.splits.val: "val"}
+        case config.VocData() | config.CocoData() | config.MultiHotData():
+            return {"train": "train", "val": "val"}
+        case _:
+            assert_never(data)
+
+
+def nothing_to_train_on(data: config.Data, listing: Listing) -> str:
+    """Say that no image is of the train split, and what to do."""
+    train = next(name for name, split in split_names(data).items() if split == "train")
+    if isinstance(data, config.VocData | config.CocoData | config.MultiHotData):
+        return "no image is left to train on"
+    found = ", ".join(sorted({repr(image.split) for image in listing.images}))
+    return (
+        f"no image is of split {train!r}, found: {found or 'none'}; set "
+        f"data.splits.train"
+    )
