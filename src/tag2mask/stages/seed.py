@@ -11,7 +11,7 @@ from tag2mask import config
 from tag2mask.artifacts.cams import Cams, read_cams
 from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.artifacts.tables import ImageRecord, Index
-from tag2mask.data.images import read_image
+from tag2mask.data.images import read_indexed
 from tag2mask.engine.map_images import for_each_image
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.crf import dense_crf
@@ -45,7 +45,7 @@ def run(
     labels = LabelFolder(folder / "labels")
 
     def label(image: ImageRecord) -> None:
-        pixels = torch.from_numpy(read_image(index.path(image)))
+        pixels = torch.from_numpy(read_indexed(index, image))
         seed = seed_labels(read_cams(cams, image.name), pixels, settings)
         write_labels(labels.folder, image.name, seed)
 
