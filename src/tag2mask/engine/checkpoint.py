@@ -57,8 +57,9 @@ def save(checkpoint: Path, learner: Learner, step: int) -> None:
     with whole_file(checkpoint) as scratch:
         try:
             torch.save(_state(learner, step), scratch)
-        except RuntimeError as error:  # what torch makes of a full disk
-            raise OSError(str(error).splitlines()[0]) from error
+        except RuntimeError as error:  # torch keeps the system's reason to itself
+            reason = str(error).splitlines()[0]
+            raise OSError(f"No space left on device, most likely ({reason})") from error
 
 
 def _state(learner: Learner, step: int) -> dict[str, Any]:
