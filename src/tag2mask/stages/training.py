@@ -85,8 +85,8 @@ def _has_weights(path: Path, runtime: Runtime) -> bool:
         return False
     try:
         read_weights(path)
-    except ModelError as error:
-        runtime.progress.say(f"{error}: they are made again")
+    except ModelError:
+        runtime.progress.say(f"{path} is damaged: this training begins again")
         path.unlink()
         return False
     return True
