@@ -97,6 +97,7 @@ def run_with_faults(recipe_file, work, faults):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
+        timeout=600,  # of a process that is left over and keeps the pipe open
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -238,6 +239,7 @@ def test_two_runs_at_once_share_the_work(finished, recipe_file, tmp_path):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
+        timeout=600,  # of a process that is left over and keeps the pipe open
         check=False,
     )
     assert done.stdout.splitlines()[-1] == "[0, 0]", done.stderr
