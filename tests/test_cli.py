@@ -418,7 +418,7 @@ def test_verify_finds_what_was_altered(call, copied):
     fails(found, "2 files are not as they were written")
     assert f"{path} is not the file that its stage wrote" in found.out
     assert f"{missing} is missing" in found.out
-    assert f"`tag2mask verify {copied} --repair` deletes the 2 artifacts" in found.error
+    assert "--repair` deletes the 2 artifacts" in found.error
 
 
 def test_verify_repairs_so_that_a_run_makes_it_again(call, copied, recipe_file):

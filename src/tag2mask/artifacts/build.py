@@ -107,14 +107,44 @@ class Artifact:
             One line for each file that is missing, altered or was added; none if the
             artifact is as its stage left it.
         """
-        found, recorded = self._compare()
-        own = {self.folder / DIGESTS, self.folder / MANIFEST}
-        for path in sorted(self.folder.rglob("*")) if recorded else ():
-            name = path.relative_to(self.folder).as_posix()
-            is_other = path in own or is_scratch(path) or not path.is_file()
-            if name not in recorded and not is_other:
-                found.append(f"{path} was added after its stage finished")
+        return self.damage() + self.additions()
+
+    def damage(self) -> list[str]:
+        """Return one line for each file that is missing or altered."""
+        listing = self.folder / DIGESTS
+        if self._record() is None:
+            return [f"{self.folder / MANIFEST} is missing or damaged"]
+        recorded = self._recorded()
+        if recorded is None:
+            return [f"{listing} is missing or altered"]
+        found = []
+        for name, value in recorded.items():
+            path = self.folder / name
+            if not path.is_file():
+                found.append(f"{path} is missing")
+            elif _digest_or_none(path) != value:
+                found.append(f"{path} is not the file that its stage wrote")
         return found
+
+    def additions(self) -> list[str]:
+        """Return one line for each file that its stage did not write."""
+        recorded = None if self._record() is None else self._recorded()
+        if recorded is None:
+            return []
+        own = {self.folder / DIGESTS, self.folder / MANIFEST}
+        return [
+            f"{path} was added after its stage finished"
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and not is_scratch(path) and path not in own
+            if path.relative_to(self.folder).as_posix() not in recorded
+        ]
+
+    def _recorded(self) -> Mapping[str, str] | None:
+        """Return the digest of each file by name, None if the listing is damaged."""
+        listing = self.folder / DIGESTS
+        if _digest_or_none(listing) != self.manifest["files"]:
+            return None
+        return read_digests(listing)
 
     def require_whole(self) -> None:
         """Refuse to be read if a file is not as its stage wrote it; looks once.
@@ -131,25 +161,8 @@ class Artifact:
             )
 
     @cached_property
-    def _damage(self) -> tuple[str, ...]:
-        return tuple(self._compare()[0])
-
-    def _compare(self) -> tuple[list[str], Mapping[str, str]]:
-        """Return what is missing or altered, and the digest of each file by name."""
-        listing = self.folder / DIGESTS
-        if self._record() is None:
-            return [f"{self.folder / MANIFEST} is missing or damaged"], {}
-        if _digest_or_none(listing) != self.manifest["files"]:
-            return [f"{listing} is missing or altered"], {}
-        found = []
-        recorded = read_digests(listing)
-        for name, value in recorded.items():
-            path = self.folder / name
-            if not path.is_file():
-                found.append(f"{path} is missing")
-            elif _digest_or_none(path) != value:
-                found.append(f"{path} is not the file that its stage wrote")
-        return found, recorded
+    def _damage(self) -> list[str]:
+        return self.damage()
 
     def discard(self) -> None:
         """Delete the folder, so that the next run makes it again.

@@ -29,7 +29,8 @@ def verify(work: Path, *, repair: bool = False) -> Iterator[str]:
     """Compare every file of every finished artifact with its recorded SHA-256.
 
     What was made from a damaged artifact is kept: a stage compares its inputs before
-    it reads them, so that they were whole when it did.
+    it reads them, so that they were whole when it did. So is an artifact to which a
+    file was added: no stage reads that file.
 
     Args:
         work: The work folder.
@@ -45,21 +46,23 @@ def verify(work: Path, *, repair: bool = False) -> Iterator[str]:
     if repair:
         _refuse_busy(work)
     every = artifacts_below(work)
-    num_problems, damaged = 0, []
+    num_damaged, num_added, damaged = 0, 0, []
     for artifact in every:
-        problems = artifact.problems()
-        yield from problems
-        num_problems += len(problems)
-        if problems:
+        damage, additions = artifact.damage(), artifact.additions()
+        yield from (*damage, *additions)
+        num_damaged, num_added = num_damaged + len(damage), num_added + len(additions)
+        if damage:
             damaged.append(artifact)
-    if not damaged:
+    if not damaged and not num_added:
         yield f"{len(every)} artifacts are as they were written"
         return
+    if not damaged:
+        raise ArtifactError(f"{num_added} files were added to artifacts: delete them")
     if not repair:
         raise ArtifactError(
-            f"{num_problems} files are not as they were written; `tag2mask verify "
-            f"{work} --repair` deletes the {len(damaged)} artifacts that hold them, "
-            f"then run the recipe again to have them made again"
+            f"{num_damaged + num_added} files are not as they were written; `tag2mask "
+            f"verify {work} --repair` deletes the {len(damaged)} artifacts that hold "
+            f"damaged ones, then run the recipe again to have them made again"
         )
     for artifact in damaged:
         artifact.discard()
