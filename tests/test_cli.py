@@ -21,7 +21,7 @@ COMMANDS = {
     "predict": {"--out", "--scales", "--flip", "--no-flip", "--crf", "--device"},
     "evaluate": {"--names", "--out", "--workers"},
     "report": set(),
-    "verify": set(),
+    "verify": {"--repair"},
     "clean": {"--yes"},
     "data": set(),
 }
@@ -419,6 +419,18 @@ def test_verify_finds_what_was_altered(call, copied):
     fails(found, "2 files are not as they were written")
     assert f"{path} is not the file that its stage wrote" in found.out
     assert f"{missing} is missing" in found.out
+    assert "--repair` deletes the 2 artifacts" in found.error
+
+
+def test_verify_repairs_so_that_a_run_makes_it_again(call, copied, recipe_file):
+    (missing,) = list(copied.glob("predict/*/labels/val_00000.png"))[:1]
+    missing.unlink()
+    found = call("verify", copied, "--repair")
+    assert found.code == 0
+    assert found.last.startswith("deleted 1 of 31 artifacts; run the recipe again")
+    assert call("plan", recipe_file, "--work", copied).last.startswith("1 of 31")
+    assert call("run", recipe_file, "--work", copied).code == 0
+    assert call("verify", copied).last == "31 artifacts are as they were written"
 
 
 def test_clean_keeps_what_runs_use(call, copied, recipe_file):

@@ -5,7 +5,7 @@ Tag2MaskError
 ├── DatasetError     images, tags or masks on disk are not what was promised
 ├── ArtifactError    an artifact is missing, unfinished or altered
 ├── ModelError       weights or a backbone do not fit what was asked for
-└── TrainingError    training cannot go on, such as a loss that is not a number
+└── TrainingError    a network cannot go on: a loss that is no number, full memory
 
 A programming mistake stays a plain ValueError or TypeError.
 """
@@ -32,4 +32,4 @@ class ModelError(Tag2MaskError):
 
 
 class TrainingError(Tag2MaskError):
-    """Training cannot go on, such as a loss that is not a number."""
+    """A network cannot go on, such as for a loss that is not a number."""

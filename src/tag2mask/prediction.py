@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tag2mask import config
+from tag2mask.artifacts.build import Artifact
 from tag2mask.artifacts.files import file_digest, read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.work import latest_summary
@@ -106,6 +107,7 @@ def evaluate_folders(
 def _find_model(model: Path) -> tuple[Path, dict[str, Any]]:
     """Return the folder of a segmenter, and the protocol that it was scored by."""
     if (model / CARD).exists():
+        _refuse_damaged(model)
         return model, {}
     try:
         summary = latest_summary(model)
@@ -123,7 +125,16 @@ def _find_model(model: Path) -> tuple[Path, dict[str, Any]]:
         raise ModelError(
             f"{summary}: this run has no segmenter yet; run its recipe to its end"
         )
-    return summary.parent / folder, protocol
+    found = (summary.parent / folder).resolve()
+    _refuse_damaged(found)
+    return found, protocol
+
+
+def _refuse_damaged(model: Path) -> None:
+    """Compare a segmenter with its digests, if it is an artifact and no copy of one."""
+    artifact = Artifact(model.resolve())
+    if artifact.state == "finished":
+        artifact.require_whole()
 
 
 def _settings(table: dict[str, Any]) -> config.Predict:

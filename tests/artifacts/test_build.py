@@ -11,8 +11,8 @@ from tag2mask.artifacts.build import (
     Artifact,
     Request,
     build,
-    environment,
 )
+from tag2mask.artifacts.environment import environment
 from tag2mask.artifacts.files import SCRATCH_PREFIX, whole_file
 from tag2mask.errors import ArtifactError
 
@@ -144,9 +144,15 @@ def test_newer_version_is_refused_and_never_reused(tmp_path, artifact):
         build(tmp_path, REQUEST, never)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"icons": []}'])
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{}", '{"icons": []}', '{"work_version": 1', "", '{"work_version": 1}',
+     "\0\0\0", '{"work_version": "1"}'],
+)  # fmt: skip
 def test_manifest_of_something_else_is_refused(artifact, content):
     (artifact.folder / MANIFEST).write_text(content)
+    damaged = Artifact(artifact.folder).problems()
+    assert damaged == [f"{artifact.folder / MANIFEST} is missing or damaged"]
     with pytest.raises(ArtifactError, match=r"manifest\.json is no manifest of tag2m"):
         _ = Artifact(artifact.folder).manifest
 
@@ -172,6 +178,24 @@ def test_altered_listing_hides_nothing(artifact):
     assert artifact.problems() == [f"{listing} is missing or altered"]
     listing.unlink()
     assert artifact.problems() == [f"{listing} is missing or altered"]
+
+
+def test_damaged_input_is_refused_before_it_is_read(tmp_path, artifact):
+    (artifact.folder / "labels.txt").write_text("b")
+    (artifact.folder / "added by a viewer").touch()
+    child = Request("segment", 1, {}, {"vote": Artifact(artifact.folder)})
+    with pytest.raises(ArtifactError) as caught:
+        build(tmp_path, child, never)
+    assert str(caught.value) == (
+        f"{artifact.folder / 'labels.txt'} is not the file that its stage wrote; run "
+        f"`tag2mask verify {tmp_path} --repair`, then the same command again"
+    )
+
+
+def test_what_a_viewer_adds_to_an_input_is_no_damage(tmp_path, artifact):
+    (artifact.folder / "Thumbs.db").touch()
+    child = Request("segment", 1, {}, {"vote": Artifact(artifact.folder)})
+    assert build(tmp_path, child, write("b")).state == "finished"
 
 
 def test_discarded_artifact_is_to_do(tmp_path, artifact):

@@ -65,6 +65,6 @@ def test_damaged_file_is_named_with_its_cure(tmp_path, damage):
     write_cams(tmp_path, "a", Cams(MAPS, (0, 0x3C)))
     damage(tmp_path / "a.npz")
     with pytest.raises(
-        ArtifactError, match=r"a\.npz cannot be read as activation maps: .*; delete its"
+        ArtifactError, match=r"a\.npz cannot be read as activation maps: .*; have it w"
     ):
         read_cams(tmp_path, "a")

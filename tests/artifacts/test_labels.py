@@ -71,7 +71,7 @@ def test_folder_is_a_mapping_in_the_order_of_names(tmp_path):
     assert list(folder) == ["a/z", "b", "c"]
     assert len(folder) == 3
     assert "d" not in folder
-    with pytest.raises(KeyError, match=f"d has no label map in {tmp_path}"):
+    with pytest.raises(ArtifactError, match=r"/d\.png: there is no such label map"):
         folder["d"]
 
 

@@ -39,6 +39,6 @@ def test_damaged_table_is_named_with_its_cure(index, content):
     path = index.folder / "images.jsonl"
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(
-        ArtifactError, match=r"images\.jsonl cannot be read as an index: .*; delete"
+        ArtifactError, match=r"images\.jsonl cannot be read as an index: .*; have it"
     ):
         _ = index.images

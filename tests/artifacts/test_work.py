@@ -3,12 +3,13 @@ import os
 import pytest
 
 from tag2mask.artifacts.build import Request, build
-from tag2mask.artifacts.files import write_json
+from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.work import (
     artifacts_below,
     folder_size,
     latest_summary,
     unused,
+    verify,
 )
 from tag2mask.errors import ArtifactError
 
@@ -88,3 +89,34 @@ def test_size_counts_every_file(tmp_path):
     (tmp_path / "a").write_text("four")
     (tmp_path / "sub" / "b").write_text("seven!!")
     assert folder_size(tmp_path) == 11
+
+
+def test_repair_deletes_what_is_damaged_and_nothing_else(tmp_path):
+    whole, cut, added = (make(tmp_path, *x) for x in (("i",), ("v", 1), ("v", 2)))
+    (cut.folder / "x").write_text("fou")
+    (added.folder / "Thumbs.db").touch()
+    lines = verify(tmp_path)
+    assert next(lines) == f"{cut.folder / 'x'} is not the file that its stage wrote"
+    told = f"2 files are .* `tag2mask verify {tmp_path} --repair` deletes the 1 artif"
+    with pytest.raises(ArtifactError, match=told):
+        list(lines)
+    *_, last = verify(tmp_path, repair=True)
+    assert last.startswith("deleted 1 of 3 artifacts; run the recipe again")
+    assert [each.state for each in (whole, cut, added)] == [
+        "finished",
+        "to do",
+        "finished",
+    ]
+    with pytest.raises(ArtifactError, match="1 files were added to artifacts: delete"):
+        list(verify(tmp_path, repair=True))
+    (added.folder / "Thumbs.db").unlink()
+    assert list(verify(tmp_path)) == ["2 artifacts are as they were written"]
+
+
+def test_repair_leaves_alone_what_a_newer_version_wrote(tmp_path):
+    made = make(tmp_path, "vote")
+    record = read_json(made.folder / "manifest.json") | {"work_version": 99}
+    write_json(made.folder / "manifest.json", record)
+    with pytest.raises(ArtifactError, match="was written by a newer tag2mask"):
+        list(verify(tmp_path, repair=True))
+    assert made.state == "finished"

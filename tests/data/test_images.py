@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from tag2mask.data.images import image_files, read_image
+from tag2mask.artifacts.tables import ImageRecord, Index
+from tag2mask.data.images import image_files, read_image, read_indexed
 from tag2mask.errors import DatasetError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -238,6 +239,31 @@ def test_bomb_is_refused_where_warnings_are_not_errors(tmp_path, monkeypatch):
     assert "is too large to be a photograph: 6 pixels, at most 5" in complaint(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert read_image(path).shape == PIXELS.shape
+
+
+RECORD = ImageRecord("a", "a.png", 3, 2, (), "train")
+
+
+def test_indexed_image_is_read(tmp_path):
+    save(tmp_path / "a.png")
+    assert np.array_equal(read_indexed(Index(tmp_path, tmp_path), RECORD), PIXELS)
+
+
+def test_image_of_another_size_than_indexed_is_named_with_its_cure(tmp_path):
+    save(tmp_path / "a.png", PIXELS.transpose(1, 0, 2).copy())
+    with pytest.raises(DatasetError) as caught:
+        read_indexed(Index(tmp_path, tmp_path), RECORD)
+    assert str(caught.value) == (
+        f"{tmp_path}/a.png is 2x3 pixels, expected 3x2; it has changed since it was "
+        f"indexed: put the old file back, or run the recipe again to index the images "
+        f"anew"
+    )
+
+
+def test_image_that_was_deleted_after_indexing_is_named_with_its_cure(tmp_path):
+    with pytest.raises(DatasetError) as caught:
+        read_indexed(Index(tmp_path, tmp_path), RECORD)
+    assert "a.png: there is no such image; it has changed since" in str(caught.value)
 
 
 def test_images_are_found_by_name(tmp_path):

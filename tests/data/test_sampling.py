@@ -1,4 +1,7 @@
 import multiprocessing
+import signal
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -64,6 +67,36 @@ def test_random_seed_is_alive():
 )
 def test_stream_does_not_depend_on_the_workers():
     assert drawn(1, 5, workers=1) == drawn(1, 5)
+
+
+KILLED = """
+import os, signal
+from tag2mask.data.sampling import Tickets, batches
+
+tickets = Tickets(lambda number, rng: {}, num_images=5, random_seed=0)
+loader = batches(tickets, first=0, last=9, batch=1, workers=2)
+process = os.fork()
+if not process:
+    # as if the parent were killed before this process has begun
+    process = os.fork()
+    if not process:
+        loader.worker_init_fn(0)
+        os._exit(0)
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+batches = iter(loader)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="processes are not forked here"
+)
+def test_processes_that_load_end_with_a_parent_that_is_killed():
+    command = [sys.executable, "-c", KILLED]
+    # returns when no process holds the pipe any more
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"1\n")
 
 
 def test_no_process_is_made_where_none_can_be_forked(monkeypatch):

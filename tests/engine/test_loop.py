@@ -1,4 +1,5 @@
 import math
+import re
 import sys
 from io import StringIO
 
@@ -14,7 +15,7 @@ from tag2mask.engine.optimizers import make_optimizer, make_schedule
 from tag2mask.engine.progress import Progress
 from tag2mask.engine.runtime import Runtime
 from tag2mask.engine.training_log import TrainingLog, read_log
-from tag2mask.errors import DatasetError, Tag2MaskError, TrainingError
+from tag2mask.errors import ArtifactError, DatasetError, Tag2MaskError, TrainingError
 
 STEPS = 6
 FORKS = "ignore:.*use of fork:DeprecationWarning"
@@ -245,6 +246,70 @@ def test_precision_is_alive(tmp_path):
 def test_checkpoint_holds_tensors_and_numbers_only(tmp_path):
     Training(tmp_path, steps=2).train()
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] == 2
+
+
+def zeroed(path, share):
+    """Blank a tenth of a file, from a share of its length on."""
+    content = bytearray(path.read_bytes())
+    begin, length = int(share * len(content)), len(content) // 10
+    content[begin : begin + length] = bytes(length)
+    path.write_bytes(content)
+
+
+def other_network(path):
+    saved = torch.load(path, weights_only=True)
+    saved["model"]["head.weight"] = torch.zeros(2, 8, 1, 1)
+    torch.save(saved, path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"garbage" * 99),
+        lambda path: path.write_bytes(path.read_bytes()[:-50]),
+        lambda path: path.write_bytes(path.read_bytes()[:400]),
+        lambda path: zeroed(path, 0.0),
+        lambda path: zeroed(path, 0.5),
+        lambda path: zeroed(path, 0.8),
+        lambda path: torch.save({"step": 3}, path),
+        lambda path: torch.save([1], path),
+        other_network,
+    ],
+    ids=["empty", "garbage", "end cut", "cut", "head zeroed", "middle zeroed",
+         "end zeroed", "other keys", "no table", "other shape"],
+)  # fmt: skip
+def test_damaged_checkpoint_is_told_and_training_begins_again(tmp_path, damage):
+    unbroken = Training(tmp_path / "unbroken").train()
+    told = StringIO()
+    console = Console(file=told, width=500)
+    broken = Training(tmp_path / "broken", progress=Progress(console))
+    broken.interrupt(4)
+    damage(tmp_path / "broken" / CHECKPOINT)
+    assert are_equal(broken.train(), unbroken)
+    line = rf"{tmp_path}/broken/{CHECKPOINT} is damaged \(.+\): this training begins"
+    assert len(re.findall(line, told.getvalue())) == 1
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a,b\n1,2\n", b"step\nx\n", b"\0"])
+def test_damaged_log_is_named(tmp_path, content):
+    training = Training(tmp_path)
+    training.interrupt(4)
+    (tmp_path / "log.csv").write_bytes(content + b"\n1\n")
+    with pytest.raises(ArtifactError, match=r"log\.csv cannot be read as a tra"):
+        training.train()
+
+
+def test_full_memory_says_which_knobs_need_less_of_it(tmp_path):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU")
+
+    with pytest.raises(TrainingError) as caught:
+        Training(tmp_path, losses_of=full).train()
+    assert str(caught.value) == (
+        "the device's memory is full (CUDA out of memory): lower batch or crop, raise "
+        "output_stride, or set precision = 'bf16'"
+    )
 
 
 @pytest.mark.filterwarnings(FORKS)

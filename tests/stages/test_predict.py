@@ -5,6 +5,7 @@ from PIL import Image
 from tag2mask import config
 from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.engine.runtime import Runtime
+from tag2mask.errors import TrainingError
 from tag2mask.models.segmenters import load_segmenter
 from tag2mask.stages import predict
 
@@ -53,6 +54,19 @@ def test_precision_reaches_the_network(network):
     labels(network, image(16, 16), precision="bf16")
     hook.remove()
     assert seen == [torch.float32, torch.bfloat16]
+
+
+def test_full_memory_says_which_knobs_need_less_of_it(network, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU")
+
+    monkeypatch.setattr(predict, "class_logits", full)
+    with pytest.raises(TrainingError) as caught:
+        labels(network, image(8, 8))
+    assert str(caught.value) == (
+        "the device's memory is full (CUDA out of memory): lower predict.scales, set "
+        "predict.precision = 'bf16', or use --device cpu"
+    )
 
 
 @pytest.fixture

@@ -336,6 +336,8 @@ def test_number_of_panels_is_alive(tmp_path, sources):
 def test_a_large_photograph_stays_small(tmp_path, bare):
     noise = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
     Image.fromarray(noise).save(bare.index.path(IMAGES[0]))
+    large = [IMAGES[0]._replace(width=1200, height=900), *IMAGES[1:]]
+    write_index(bare.index.folder, large, NAMES, [])
     page = render(tmp_path / "out", bare)
     encoded = re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", page)
     assert max(len(base64.b64decode(each)) for each in encoded) < 40_000

@@ -7,6 +7,7 @@ from tag2mask.artifacts.cams import Cams, write_cams
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import ImageRecord, Index, write_index
 from tag2mask.engine.runtime import Runtime
+from tag2mask.functional.crf import dense_crf
 from tag2mask.stages import seed
 
 
@@ -141,6 +142,21 @@ def test_train_images_get_labels(tmp_path, index):
     labels = LabelFolder(tmp_path / "seed" / "labels")
     assert list(labels) == ["a"]
     assert labels["a"][0].tolist() == [0, 0, 0, 5, 3, 3, 3, 3]
+
+
+def test_crf_reaches_as_far_on_a_shrunk_image(monkeypatch):
+    presets = []
+
+    def spy(scores, image, *, preset):
+        presets.append(preset)
+        return dense_crf(scores, image, preset=preset)
+
+    monkeypatch.setattr(seed, "dense_crf", spy)
+    for shrink in (1, 4):
+        seed.seed_labels(*two_halves(), settings(crf="seeds", crf_shrink=shrink))
+    assert [each.bilateral_sxy for each in presets] == [80, 20]  # of fewer pixels
+    assert [each.spatial_sxy for each in presets] == [3, 0.75]
+    assert presets[0]._replace(spatial_sxy=0.75, bilateral_sxy=20) == presets[1]
 
 
 def test_otsu_puts_the_cut_of_alpha_at_the_threshold(tmp_path, index):

@@ -1,16 +1,14 @@
 """Folders that say how they came to be."""
 
-import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib.metadata import PackageNotFoundError, version
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from tag2mask.artifacts.environment import environment
 from tag2mask.artifacts.files import (
     clear_scratch,
     digest,
@@ -21,12 +19,14 @@ from tag2mask.artifacts.files import (
     write_digests,
     write_json,
 )
+from tag2mask.artifacts.lock import locked
 from tag2mask.errors import ArtifactError
 
 MANIFEST = "manifest.json"
 DIGESTS = "files.sha256"
 WORK_VERSION = 1
 """Raise it when artifacts of older versions can no longer be read."""
+_NEEDED = {"work_version", "uses_truth", "seconds", "environment", "files"}
 
 State = Literal["finished", "interrupted", "to do"]
 
@@ -66,11 +66,12 @@ class Artifact:
             raise ArtifactError(
                 f"{self.folder} is not finished: run its recipe again to finish it"
             )
-        record: Mapping[str, Any] = read_json(self.folder / MANIFEST)
-        if not isinstance(record, dict) or "work_version" not in record:
+        record = self._record()
+        if record is None:
             raise ArtifactError(
-                f"{self.folder / MANIFEST} is no manifest of tag2mask; delete its "
-                f"folder to have it made again, or choose another --work folder"
+                f"{self.folder / MANIFEST} is no manifest of tag2mask, or damaged; "
+                f"delete {self.folder} to have it made again, or choose another --work "
+                f"folder"
             )
         if record["work_version"] > WORK_VERSION:
             raise ArtifactError(
@@ -79,6 +80,20 @@ class Artifact:
                 f"tag2mask or choose another --work folder"
             )
         return record
+
+    def _record(self) -> Mapping[str, Any] | None:
+        """Return the manifest, None if it is none of ours."""
+        try:
+            record = read_json(self.folder / MANIFEST)
+        except ArtifactError:
+            return None
+        if not isinstance(record, dict):
+            return None
+        version = record.get("work_version")
+        is_ours = isinstance(version, int) and (
+            version > WORK_VERSION or set(record) >= _NEEDED
+        )
+        return record if is_ours else None
 
     @property
     def uses_truth(self) -> bool:
@@ -92,30 +107,73 @@ class Artifact:
             One line for each file that is missing, altered or was added; none if the
             artifact is as its stage left it.
         """
+        return self.damage() + self.additions()
+
+    def damage(self) -> list[str]:
+        """Return one line for each file that is missing or altered."""
         listing = self.folder / DIGESTS
-        if not listing.exists() or file_digest(listing) != self.manifest["files"]:
+        if self._record() is None:
+            return [f"{self.folder / MANIFEST} is missing or damaged"]
+        recorded = self._recorded()
+        if recorded is None:
             return [f"{listing} is missing or altered"]
         found = []
-        recorded = read_digests(listing)
         for name, value in recorded.items():
             path = self.folder / name
             if not path.is_file():
                 found.append(f"{path} is missing")
-            elif file_digest(path) != value:
+            elif _digest_or_none(path) != value:
                 found.append(f"{path} is not the file that its stage wrote")
-        own = {listing, self.folder / MANIFEST}
-        for path in sorted(self.folder.rglob("*")):
-            name = path.relative_to(self.folder).as_posix()
-            is_other = path in own or is_scratch(path) or not path.is_file()
-            if name not in recorded and not is_other:
-                found.append(f"{path} was added after its stage finished")
         return found
 
+    def additions(self) -> list[str]:
+        """Return one line for each file that its stage did not write."""
+        recorded = None if self._record() is None else self._recorded()
+        if recorded is None:
+            return []
+        own = {self.folder / DIGESTS, self.folder / MANIFEST}
+        return [
+            f"{path} was added after its stage finished"
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and not is_scratch(path) and path not in own
+            if path.relative_to(self.folder).as_posix() not in recorded
+        ]
+
+    def _recorded(self) -> Mapping[str, str] | None:
+        """Return the digest of each file by name, None if the listing is damaged."""
+        listing = self.folder / DIGESTS
+        if _digest_or_none(listing) != self.manifest["files"]:
+            return None
+        return read_digests(listing)
+
+    def require_whole(self) -> None:
+        """Refuse to be read if a file is not as its stage wrote it; looks once.
+
+        Raises:
+            ArtifactError: Naming the first such file and what to do.
+        """
+        if self._damage:
+            more = len(self._damage) - 1
+            others = f" and {more} more files" if more else ""
+            raise ArtifactError(
+                f"{self._damage[0]}{others}; run `tag2mask verify "
+                f"{self.folder.parents[1]} --repair`, then the same command again"
+            )
+
+    @cached_property
+    def _damage(self) -> list[str]:
+        return self.damage()
+
     def discard(self) -> None:
-        """Delete the folder, so that the next run makes it again."""
-        # without its manifest a folder half deleted counts as unfinished
-        (self.folder / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete the folder, so that the next run makes it again.
+
+        Raises:
+            ArtifactError: If another process is making it.
+        """
+        with locked(self.folder):
+            # without its manifest a folder half deleted counts as unfinished
+            (self.folder / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -149,21 +207,32 @@ class Request:
 
 
 def build(
-    work: Path, request: Request, make: Callable[[Path], None], *, device: str = "cpu"
+    work: Path,
+    request: Request,
+    make: Callable[[Path], None],
+    *,
+    device: str = "cpu",
+    say: Callable[[str], None] = lambda _: None,
 ) -> Artifact:
     """Return the artifact of a request, making it unless it is already finished.
 
     ``make`` may find files of an interrupted attempt in the folder; each is whole,
-    so it need only add what is missing. The manifest is written last; ``device`` is
-    where the stage computes, for the record.
+    so it need only add what is missing. The manifest is written last. Another process
+    that makes the same artifact is waited for.
+
+    Args:
+        work: The work folder.
+        request: What is asked for.
+        make: Fills the folder that it is given.
+        device: Where the stage computes, for the record.
+        say: Is told that another process is waited for.
 
     Raises:
-        ArtifactError: If the folder cannot be written, or was finished by a newer
-            version.
+        ArtifactError: If the folder cannot be written, was finished by a newer
+            version, or an input is damaged.
     """
     artifact = request.artifact(work)
-    if artifact.state == "finished":
-        _ = artifact.manifest  # refuses what a newer version wrote
+    if _is_finished(artifact):
         return artifact
     try:
         artifact.folder.mkdir(parents=True, exist_ok=True)
@@ -172,9 +241,24 @@ def build(
             f"cannot make {artifact.folder}: {error.strerror}; choose another --work "
             f"folder"
         ) from None
-    begun = time.perf_counter()
-    make(artifact.folder)
-    seconds = time.perf_counter() - begun
+    with locked(artifact.folder, say=say):
+        if _is_finished(artifact):  # by the process that was waited for
+            return artifact
+        artifact.folder.mkdir(exist_ok=True)
+        for item in request.inputs.values():
+            item.require_whole()
+        begun = time.perf_counter()
+        make(artifact.folder)
+        _finish(artifact, request, time.perf_counter() - begun, device)
+    return artifact
+
+
+def _is_finished(artifact: Artifact) -> bool:
+    """Whether it can be reused; refuses what a newer version wrote."""
+    return artifact.state == "finished" and bool(artifact.manifest)
+
+
+def _finish(artifact: Artifact, request: Request, seconds: float, device: str) -> None:
     listing = artifact.folder / DIGESTS
     listing.unlink(missing_ok=True)
     clear_scratch(artifact.folder)
@@ -192,30 +276,10 @@ def build(
         "files": file_digest(listing),
     }
     write_json(artifact.folder / MANIFEST, record)
-    return artifact
 
 
-@cache
-def environment() -> dict[str, str]:
-    """Return the versions that a number may depend on; recorded, never hashed."""
-    names = ("tag2mask", "torch", "timm", "numpy", "numba", "pillow")
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # run from a source tree that is not installed
-            found[name] = "unknown"
-    return found | {"commit": _commit()}
-
-
-def _commit() -> str:
-    """Return the commit of the checkout that runs, ``none`` if it is installed."""
-    checkout = Path(__file__).parents[3]
-    if not (checkout / ".git").exists():
-        return "none"
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+def _digest_or_none(path: Path) -> str | None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):  # no git, or not our checkout
-        return "none"
-    return done.stdout.strip()
+        return file_digest(path)
+    except OSError:
+        return None

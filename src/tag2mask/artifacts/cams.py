@@ -1,6 +1,7 @@
 """Activation maps on disk: float16 at stride 4, one npz without pickle per image."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from tag2mask.artifacts.files import whole_file
+from tag2mask.artifacts.files import cure, whole_file
 from tag2mask.errors import ArtifactError
 
 STRIDE = 4
@@ -20,6 +21,7 @@ _DAMAGED = (
     ValueError,
     KeyError,
     RuntimeError,
+    zlib.error,
     zipfile.BadZipFile,
 )
 """What numpy and zipfile make of a damaged file."""
@@ -74,6 +76,5 @@ def read_cams(folder: Path, name: str) -> Cams:
             return Cams(maps, tuple(arrays["class_ids"].tolist()))
     except _DAMAGED as error:
         raise ArtifactError(
-            f"{path} cannot be read as activation maps: {error}; delete its folder to "
-            f"have it made again"
+            f"{path} cannot be read as activation maps: {error}; {cure(path)}"
         ) from error

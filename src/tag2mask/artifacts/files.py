@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,6 +13,8 @@ from typing import Any
 from tag2mask.errors import ArtifactError
 
 SCRATCH_PREFIX = ".scratch-"
+KEY = re.compile("[0-9a-f]{12}")
+"""Name of an artifact's folder."""
 _TAIL = 40
 """Characters of a name that its scratch file keeps: a file system allows 255 bytes."""
 
@@ -54,6 +57,14 @@ def clear_scratch(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def cure(path: Path) -> str:
+    """Say what to do about a damaged file: delete its artifact, if it is of one."""
+    for folder in path.parents:
+        if KEY.fullmatch(folder.name):
+            return f"delete {folder} and run the recipe again"
+    return "have it written again"
+
+
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON, whole or not at all."""
     with whole_file(path) as scratch:
@@ -71,9 +82,11 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ArtifactError(f"{path} does not exist") from None
+        raise ArtifactError(f"{path} does not exist; {cure(path)}") from None
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read as JSON: {error}") from error
+        raise ArtifactError(
+            f"{path} cannot be read as JSON: {error}; {cure(path)}"
+        ) from error
 
 
 def file_digest(path: Path) -> str:

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from tag2mask.artifacts.files import is_scratch, whole_file
+from tag2mask.artifacts.files import cure, is_scratch, whole_file
 from tag2mask.errors import ArtifactError
 from tag2mask.functional.palette import voc_palette
 
@@ -17,7 +17,8 @@ from tag2mask.functional.palette import voc_palette
 class LabelFolder(Mapping[str, Tensor]):
     """A folder of index PNGs read as a mapping from image name to label map.
 
-    An image ``a/b`` has its label map at ``a/b.png``; each is ``UInt8 "h w"``.
+    An image ``a/b`` has its label map at ``a/b.png``; each is ``UInt8 "h w"``. Reading
+    one that is missing or damaged raises an ArtifactError that names the file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,8 +31,11 @@ class LabelFolder(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> UInt8[Tensor, "h w"]:
         path = self.path(name)
         if not path.exists():
-            raise KeyError(f"{name} has no label map in {self.folder}")
-        return torch.from_numpy(read_index_png(path))
+            raise ArtifactError(f"{path}: there is no such label map; {cure(path)}")
+        try:
+            return torch.from_numpy(read_index_png(path))
+        except ArtifactError as error:
+            raise ArtifactError(f"{error}; {cure(path)}") from None
 
     def __iter__(self) -> Iterator[str]:
         paths = sorted(p for p in self.folder.rglob("*.png") if not is_scratch(p))

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from tag2mask.artifacts.files import read_json, whole_file, write_json
+from tag2mask.artifacts.files import cure, read_json, whole_file, write_json
 from tag2mask.errors import ArtifactError
 
 
@@ -55,8 +55,7 @@ class Index:
                 rows = [ImageRecord(**json.loads(line)) for line in stream]
         except (OSError, ValueError, TypeError) as error:
             raise ArtifactError(
-                f"{path} cannot be read as an index: {error}; delete its folder to "
-                f"have it made again"
+                f"{path} cannot be read as an index: {error}; {cure(path)}"
             ) from None
         return tuple(row._replace(tags=tuple(row.tags)) for row in rows)
 

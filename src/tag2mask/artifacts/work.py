@@ -1,17 +1,16 @@
 """What is in a work folder, and what of it no run uses."""
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from tag2mask.artifacts.build import MANIFEST, Artifact
-from tag2mask.artifacts.files import read_json
+from tag2mask.artifacts.files import KEY, read_json
+from tag2mask.artifacts.lock import being_made
 from tag2mask.errors import ArtifactError
 
 SUMMARY = "summary.json"
 RUNS = "runs"
-_KEY = re.compile("[0-9a-f]{12}")
 
 
 def artifacts_below(work: Path) -> list[Artifact]:
@@ -24,6 +23,53 @@ def artifacts_below(work: Path) -> list[Artifact]:
     if not found:
         raise ArtifactError(f"{work} holds no finished artifact; is it a work folder?")
     return found
+
+
+def verify(work: Path, *, repair: bool = False) -> Iterator[str]:
+    """Compare every file of every finished artifact with its recorded SHA-256.
+
+    What was made from a damaged artifact is kept: a stage compares its inputs before
+    it reads them, so that they were whole when it did. So is an artifact to which a
+    file was added: no stage reads that file.
+
+    Args:
+        work: The work folder.
+        repair: Delete damaged artifacts, for the next run to make again.
+
+    Yields:
+        A line for each file that is missing, altered or was added, then a summary.
+
+    Raises:
+        ArtifactError: If ``work`` is no work folder; if there are problems and they
+            are not repaired; or if a process is making an artifact and they are.
+    """
+    if repair:
+        _refuse_busy(work)
+    every = artifacts_below(work)
+    num_damaged, num_added, damaged = 0, 0, []
+    for artifact in every:
+        damage, additions = artifact.damage(), artifact.additions()
+        yield from (*damage, *additions)
+        num_damaged, num_added = num_damaged + len(damage), num_added + len(additions)
+        if damage:
+            damaged.append(artifact)
+    if not damaged and not num_added:
+        yield f"{len(every)} artifacts are as they were written"
+        return
+    if not damaged:
+        raise ArtifactError(f"{num_added} files were added to artifacts: delete them")
+    if not repair:
+        raise ArtifactError(
+            f"{num_damaged + num_added} files are not as they were written; `tag2mask "
+            f"verify {work} --repair` deletes the {len(damaged)} artifacts that hold "
+            f"damaged ones, then run the recipe again to have them made again"
+        )
+    for artifact in damaged:
+        artifact.discard()
+    yield (
+        f"deleted {len(damaged)} of {len(every)} artifacts; run the recipe again to "
+        f"have them made again"
+    )
 
 
 def latest_summary(path: Path) -> Path:
@@ -50,8 +96,10 @@ def unused(work: Path) -> list[Artifact]:
     is no key is never one.
 
     Raises:
-        ArtifactError: If ``work`` is no work folder.
+        ArtifactError: If ``work`` is no work folder, or a process is making an
+            artifact in it: what it made before is in no summary yet.
     """
+    _refuse_busy(work)
     finished = artifacts_below(work)
     used = {
         (row["stage"], row["key"])
@@ -60,8 +108,13 @@ def unused(work: Path) -> list[Artifact]:
     }
     stages = {artifact.stage for artifact in finished}
     folders = (f for stage in sorted(stages) for f in sorted((work / stage).iterdir()))
-    every = (Artifact(f) for f in folders if f.is_dir() and _KEY.fullmatch(f.name))
+    every = (Artifact(f) for f in folders if f.is_dir() and KEY.fullmatch(f.name))
     return [each for each in every if (each.stage, each.key) not in used]
+
+
+def _refuse_busy(work: Path) -> None:
+    if busy := being_made(work):
+        raise ArtifactError(f"{busy}; nothing was deleted, try again when it has ended")
 
 
 def folder_size(folder: Path) -> int:

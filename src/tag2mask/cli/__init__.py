@@ -186,20 +186,15 @@ def report(
 @app.command()
 def verify(
     work: Annotated[Path, typer.Argument(help="A work folder.")],
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Delete what is damaged, to be made again.")
+    ] = False,
 ) -> None:
     """Compare every file of every finished artifact with its recorded SHA-256."""
-    from tag2mask.artifacts.work import artifacts_below
+    from tag2mask.artifacts.work import verify as verify_work
 
-    found = artifacts_below(work)
-    problems = [line for artifact in found for line in artifact.problems()]
-    for line in problems:
+    for line in verify_work(work, repair=repair):
         say(line)
-    if problems:
-        raise Tag2MaskError(
-            f"{len(problems)} files are not as they were written; delete the folders "
-            f"of their artifacts and run the recipe again"
-        )
-    say(f"{len(found)} artifacts are as they were written")
 
 
 @app.command()

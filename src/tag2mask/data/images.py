@@ -9,10 +9,15 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
+from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.errors import DatasetError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _CURE = "replace or remove it, or set data.skip_bad=true"
+_CHANGED = (
+    "it has changed since it was indexed: put the old file back, or run the recipe "
+    "again to index the images anew"
+)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -51,6 +56,26 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         raise DatasetError(
             f"{path} cannot be read as an image ({error}); {_CURE}"
         ) from None
+
+
+def read_indexed(index: Index, image: ImageRecord) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the pixels of an image of an index, as ``read_image`` does.
+
+    Raises:
+        DatasetError: If it cannot be read any more or is of another size than it was.
+    """
+    path = index.path(image)
+    try:
+        pixels = read_image(path)
+    except DatasetError as error:
+        raise DatasetError(f"{error}; {_CHANGED}") from None
+    height, width, _ = pixels.shape
+    if (width, height) != (image.width, image.height):
+        raise DatasetError(
+            f"{path} is {width}x{height} pixels, expected {image.width}x"
+            f"{image.height}; {_CHANGED}"
+        )
+    return pixels
 
 
 def _refuse_bomb(picture: Image.Image) -> None:

@@ -1,6 +1,10 @@
 """Endless shuffled batches that depend on nothing but a random seed and the step."""
 
+import ctypes
 import multiprocessing
+import os
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +14,7 @@ from numpy.random import Generator
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 Sample = dict[str, Any]
+_PR_SET_PDEATHSIG = 1
 
 
 class Tickets(Dataset[Sample]):
@@ -79,4 +84,21 @@ def batches(
         # without it the loader takes a number from the generator that dropout uses,
         # and a resumed training would drop other channels
         generator=torch.Generator(),
+        worker_init_fn=_end_with(os.getpid()) if workers else None,
     )
+
+
+def _end_with(parent: int) -> Callable[[int], None]:
+    """Return what makes a process that loads end when its parent does.
+
+    torch sees to that itself, unless the parent is killed while the process starts:
+    then it takes whoever adopts it for its parent, and waits for ever.
+    """
+
+    def start(_: int) -> None:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return start

@@ -3,18 +3,18 @@
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch import Tensor
 
 from tag2mask._torchvision import import_torchvision
-from tag2mask.artifacts.files import whole_file
 from tag2mask.data.sampling import Tickets, batches
+from tag2mask.engine.checkpoint import CHECKPOINT, resume, save
+from tag2mask.engine.learner import Batch, Learner, Losses
+from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.engine.training_log import TrainingLog
 from tag2mask.errors import Tag2MaskError, TrainingError
@@ -24,39 +24,11 @@ from lightning_fabric import Fabric  # noqa: E402  (needs the guard)
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
-CHECKPOINT = "checkpoint.pt"
+__all__ = ["CHECKPOINT", "Batch", "Learner", "Length", "Losses", "fit"]
+
 _REPORTS = 50
+_LESS_MEMORY = "lower batch or crop, raise output_stride, or set precision = 'bf16'"
 _MOST_LOADERS = 8  # more fill the shared memory of a container and bring nothing
-
-Batch = Mapping[str, Any]
-
-
-class Losses(NamedTuple):
-    """What one step yields.
-
-    Attributes:
-        terms: The weighted terms of the objective by name; their sum is minimised.
-        watched: Further numbers for the log.
-    """
-
-    terms: Mapping[str, Tensor]
-    watched: Mapping[str, Tensor]
-
-
-class Learner(NamedTuple):
-    """What learns, and how.
-
-    Attributes:
-        model: Trained in place.
-        losses_of: Losses of the model on a batch at a step, from 0.
-        optimizer: Of the model's parameters.
-        schedule: Advanced once per step.
-    """
-
-    model: nn.Module
-    losses_of: Callable[[nn.Module, Batch, int], Losses]
-    optimizer: Optimizer
-    schedule: LRScheduler
 
 
 class Length(NamedTuple):
@@ -75,6 +47,7 @@ class Length(NamedTuple):
     precision: Literal["32", "bf16"]
 
 
+@explain_full_memory(_LESS_MEMORY)
 def fit(
     learner: Learner,
     tickets: Tickets,
@@ -87,13 +60,15 @@ def fit(
 
     Continues from ``checkpoint.pt`` in ``folder`` if there is one, and then ends with
     the same weights as an unbroken run (to the bit on a CPU). Writes ``log.csv``: the
-    mean of every loss between two rows. The caller removes the checkpoint.
+    mean of every loss between two rows. The caller removes the checkpoint. A damaged
+    checkpoint is told and dropped, and the training begins again.
 
     Raises:
-        TrainingError: If a loss or a gradient is not finite, naming it and the step.
+        TrainingError: If a loss or a gradient is not finite, naming it and the step;
+            or if the device's memory is full.
     """
     update = _Update(learner, length, runtime)
-    done = _resume(folder / CHECKPOINT, learner)
+    done = resume(folder / CHECKPOINT, learner, say=runtime.progress.say)
     update.model.train()
     every = max(1, length.steps // _REPORTS)
     means = _Means()
@@ -109,7 +84,7 @@ def fit(
             means.add(update(batch, step))
             if step % every == 0 or step == length.steps:
                 log.write(step, means.take() | {"learning_rate": rate})
-                _save(folder / CHECKPOINT, learner, step)
+                save(folder / CHECKPOINT, learner, step)
             advance(1)
 
 
@@ -197,39 +172,3 @@ def _refuse_infinite(name: str, value: float, step: int) -> None:
             f"{name} is {value} at step {step}; lower learning_rate, or set clip_norm "
             f"or precision = '32'"
         )
-
-
-def _resume(checkpoint: Path, learner: Learner) -> int:
-    if not checkpoint.exists():
-        return 0
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    learner.model.load_state_dict(saved["model"])
-    learner.optimizer.load_state_dict(saved["optimizer"])
-    learner.schedule.load_state_dict(saved["schedule"])
-    torch.set_rng_state(saved["rng"])
-    device = _device(learner)
-    if device.type == "cuda" and saved["cuda_rng"] is not None:
-        torch.cuda.set_rng_state(saved["cuda_rng"], device)
-    return int(saved["step"])
-
-
-def _save(checkpoint: Path, learner: Learner, step: int) -> None:
-    device = _device(learner)
-    on_cuda = device.type == "cuda"
-    state = {
-        "step": step,
-        "model": learner.model.state_dict(),
-        "optimizer": learner.optimizer.state_dict(),
-        "schedule": learner.schedule.state_dict(),
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state(device) if on_cuda else None,
-    }
-    with whole_file(checkpoint) as scratch:
-        try:
-            torch.save(state, scratch)
-        except RuntimeError as error:  # what torch makes of a full disk
-            raise OSError(str(error).splitlines()[0]) from error
-
-
-def _device(learner: Learner) -> torch.device:
-    return next(learner.model.parameters()).device

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tag2mask.artifacts.files import whole_file
-from tag2mask.errors import Tag2MaskError
+from tag2mask.artifacts.files import cure, whole_file
+from tag2mask.errors import ArtifactError, Tag2MaskError
 
 
 class TrainingLog:
@@ -58,12 +58,22 @@ class TrainingLog:
 
 
 def read_log(folder: Path) -> list[dict[str, str]]:
-    """Return the rows of a training's log, none if there is no log."""
+    """Return the rows of a training's log, none if there is no log.
+
+    Raises:
+        ArtifactError: If it is damaged, naming it.
+    """
     path = folder / "log.csv"
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        if all(row["step"].isdecimal() for row in rows):
+            return rows
+    except (OSError, ValueError, LookupError, AttributeError, csv.Error):
+        pass
+    raise ArtifactError(f"{path} cannot be read as a training's log; {cure(path)}")
 
 
 def _board(folder: Path, done: int) -> Any:  # noqa: ANN401

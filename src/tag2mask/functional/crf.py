@@ -45,6 +45,11 @@ class CrfPreset(NamedTuple):
     iterations: int
     """Mean field steps; 0 gives the scores' own softmax."""
 
+    def shrunk(self, factor: int) -> "CrfPreset":
+        """Return the same knobs for an image ``factor`` times smaller."""
+        near, far = self.spatial_sxy / factor, self.bilateral_sxy / factor
+        return self._replace(spatial_sxy=near, bilateral_sxy=far)
+
 
 SEEDS = CrfPreset(3.0, 3.0, 80.0, 13.0, 10.0, 10)
 """Seeds made of class activation maps (PSA, SEAM, EPS)."""

@@ -84,7 +84,13 @@ class Builder:
         if step.state != "finished":
             self.runtime.progress.say(f"{name} -> {artifact.folder}")
         try:
-            return build(self.work, request, run, device=str(self.runtime.device))
+            return build(
+                self.work,
+                request,
+                run,
+                device=str(self.runtime.device),
+                say=self.runtime.progress.say,
+            )
         except Tag2MaskError as error:
             raise type(error)(f"stage {name}: {error}") from error
 

@@ -63,6 +63,7 @@ class Scoring:
         for stage, subject, artifact, protocol in self.scored:
             if artifact.state != "finished":
                 continue
+            artifact.require_whole()
             record = read_json(artifact.folder / evaluate.SCORE)
             if stage != "cam":
                 yield {"stage": stage, "subject": subject, **record} | {
@@ -94,7 +95,9 @@ class Scoring:
         graph, split = self._graph, protocol["split"]
         masks = self.masks
         names = [image.name for image in graph.listed(split)]
-        if masks is None or not any(name in masks for name in names):
+        # asked once: a mask that goes while a run lasts must not change what is scored
+        with_mask = {name for name in names if masks is not None and name in masks}
+        if masks is None or not with_mask:
             return
 
         def known_protocol() -> Protocol:
@@ -106,7 +109,7 @@ class Scoring:
 
         def run(folder: Path) -> None:
             index = graph.index_table()
-            masked = [image for image in index.split(split) if image.name in masks]
+            masked = [each for each in index.split(split) if each.name in with_mask]
             truth = evaluate.Truth(masked, masks, index.class_names)
             record = score(truth) | {"protocol": known_protocol()}
             write_json(folder / evaluate.SCORE, record)

@@ -108,11 +108,12 @@ def _sources(graph: Graph, scoring: Scoring) -> report.Sources:
 
 
 def _proxies(scoring: Scoring) -> dict[str, Any]:
-    return {
-        name: read_json(artifact.folder / proxies.PROXIES)
-        for name, artifact in scoring.proxies.items()
-        if artifact.state == "finished"
-    }
+    found = {}
+    for name, artifact in scoring.proxies.items():
+        if artifact.state == "finished":
+            artifact.require_whole()
+            found[name] = read_json(artifact.folder / proxies.PROXIES)
+    return found
 
 
 def _warnings(graph: Graph) -> Iterator[str]:

@@ -10,9 +10,10 @@ from tag2mask import config
 from tag2mask.artifacts.cams import STRIDE, Cams, cam_path, read_cams, write_cams
 from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.tables import ImageRecord, Index
-from tag2mask.data.images import read_image
+from tag2mask.data.images import read_indexed
 from tag2mask.engine.inference import activation_maps, batches_by_size, to_batch
 from tag2mask.engine.map_images import map_images, read_ahead
+from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.thresholds import otsu_threshold
 from tag2mask.models.cam_network import CamNetwork
@@ -20,6 +21,9 @@ from tag2mask.models.cam_network import CamNetwork
 VERSION = 2
 THRESHOLD = "threshold.json"
 _NUM_BINS = 200
+_LESS_MEMORY = (
+    "set voters' cam.precision = 'bf16', lower cam.scales, or use --device cpu"
+)
 _PIXELS_PER_BATCH = {"cpu": 400_000, "cuda": 4_000_000}
 
 
@@ -42,12 +46,13 @@ def run(
     batches = _unfinished(index.split("train"), cams, device)
 
     def read(batch: tuple[ImageRecord, ...]) -> list[torch.Tensor]:
-        return [torch.from_numpy(read_image(index.path(image))) for image in batch]
+        return [torch.from_numpy(read_indexed(index, image)) for image in batch]
 
     bf16 = settings.precision == "bf16"
     with (
         runtime.progress.task("cam", sum(map(len, batches))) as advance,
         torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
+        explain_full_memory(_LESS_MEMORY),
     ):
         for batch, pixels in read_ahead(read, batches):
             maps = activation_maps(

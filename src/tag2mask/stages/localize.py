@@ -9,7 +9,7 @@ from torch import nn
 
 from tag2mask import config
 from tag2mask.artifacts.tables import Index
-from tag2mask.data.images import read_image
+from tag2mask.data.images import read_indexed
 from tag2mask.data.sampling import Tickets
 from tag2mask.engine.loop import Batch, Losses
 from tag2mask.engine.runtime import Runtime
@@ -49,7 +49,7 @@ def run(
 
     def draw(number: int, rng: Generator) -> dict[str, Any]:
         image = images[number]
-        pixels, _ = augment(read_image(index.path(image)), [], [], rng)
+        pixels, _ = augment(read_indexed(index, image), [], [], rng)
         return {"image": pixels, "tags": multi_hot(image.tags, index.num_classes)}
 
     train(

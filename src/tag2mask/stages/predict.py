@@ -13,11 +13,15 @@ from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.data.images import read_image
 from tag2mask.engine.inference import class_logits, to_batch
 from tag2mask.engine.map_images import read_ahead
+from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.crf import dense_crf
 from tag2mask.models.deeplab import DeepLab
 
 VERSION = 1
+_LESS_MEMORY = (
+    "lower predict.scales, set predict.precision = 'bf16', or use --device cpu"
+)
 _LEAST_PROBABILITY = 0.01
 """Labels that reach it nowhere are left out of the CRF."""
 
@@ -71,7 +75,10 @@ def predict_labels(
 ) -> UInt8[Tensor, "h w"]:
     """Return the class of each pixel of an image of any size; it never sees tags."""
     bf16 = settings.precision == "bf16"
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+    with (
+        torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
+        explain_full_memory(_LESS_MEMORY),
+    ):
         logits = class_logits(
             network,
             to_batch([image], device),

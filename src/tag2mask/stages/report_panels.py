@@ -14,7 +14,7 @@ from tag2mask.artifacts.cams import cam_path, read_cams
 from tag2mask.artifacts.files import digest
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import ImageRecord, Index
-from tag2mask.data.images import read_image
+from tag2mask.data.images import read_indexed
 from tag2mask.data.masks import MaskFolder
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.shapes import BACKGROUND, IGNORE
@@ -101,7 +101,7 @@ def make_panel(
         image: One image of the index.
         predictor: The segmenter, asked where no prediction is on disk.
     """
-    photo = read_image(sources.index.path(image))
+    photo = read_indexed(sources.index, image)
     cells = [Cell("image", f"{image.width}x{image.height}", None)]
     cells += _voter_cells(sources, image)
     cells += _vote_cells(sources, image)

@@ -11,10 +11,10 @@ from tag2mask import config
 from tag2mask.artifacts.cams import Cams, read_cams
 from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.artifacts.tables import ImageRecord, Index
-from tag2mask.data.images import read_image
+from tag2mask.data.images import read_indexed
 from tag2mask.engine.map_images import for_each_image
 from tag2mask.engine.runtime import Runtime
-from tag2mask.functional.crf import dense_crf
+from tag2mask.functional.crf import PRESETS, dense_crf
 from tag2mask.functional.seeding import (
     alpha_of_threshold,
     background_score,
@@ -23,7 +23,7 @@ from tag2mask.functional.seeding import (
 )
 from tag2mask.functional.shapes import BACKGROUND
 
-VERSION = 2
+VERSION = 3
 
 
 def run(
@@ -51,7 +51,7 @@ def run(
         settings = settings.model_copy(update={"alpha": alpha})
 
     def label(image: ImageRecord) -> None:
-        pixels = torch.from_numpy(read_image(index.path(image)))
+        pixels = torch.from_numpy(read_indexed(index, image))
         seed = seed_labels(read_cams(cams, image.name), pixels, settings)
         write_labels(labels.folder, image.name, seed)
 
@@ -70,7 +70,8 @@ def seed_labels(
         return labels_from_scores(scores, class_ids)
     small = -(-height // settings.crf_shrink), -(-width // settings.crf_shrink)
     scores = _with_background(cams.at(*small), settings)
-    marginals = dense_crf(scores, _shrunk(image, small), preset=settings.crf)
+    preset = PRESETS[settings.crf].shrunk(settings.crf_shrink)
+    marginals = dense_crf(scores, _shrunk(image, small), preset=preset)
     if small != (height, width):
         marginals = functional.interpolate(
             marginals[None], (height, width), mode="bilinear", align_corners=False

@@ -14,7 +14,7 @@ from tag2mask import config
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import Index
 from tag2mask.data.augment import Augmentation
-from tag2mask.data.images import read_image
+from tag2mask.data.images import read_indexed
 from tag2mask.data.sampling import Sample, Tickets
 from tag2mask.engine.loop import Batch, Losses
 from tag2mask.engine.runtime import Runtime
@@ -94,7 +94,7 @@ def _drawing(
     def draw(number: int, rng: Generator) -> Sample:
         image = images[number]
         maps = [labels[image.name].numpy(), support[image.name].numpy()]
-        pixels, cut = augment(read_image(index.path(image)), maps, [IGNORE, 0], rng)
+        pixels, cut = augment(read_indexed(index, image), maps, [IGNORE, 0], rng)
         tags = multi_hot(image.tags, index.num_classes)
         return {
             "image": pixels,

@@ -13,8 +13,9 @@ from tag2mask.data.sampling import Tickets
 from tag2mask.engine.loop import CHECKPOINT, Batch, Learner, Length, Losses, fit
 from tag2mask.engine.optimizers import make_optimizer, make_schedule
 from tag2mask.engine.runtime import Runtime
+from tag2mask.errors import ModelError
 from tag2mask.models.backbones import Backbone, make_backbone
-from tag2mask.models.weights import save_module
+from tag2mask.models.weights import read_weights, save_module
 
 WEIGHTS = "weights.safetensors"
 
@@ -65,7 +66,7 @@ def train(
         folder: Where weights, log and checkpoint are.
         runtime: Where to train.
     """
-    if not (folder / WEIGHTS).exists():
+    if not _has_weights(folder / WEIGHTS, runtime):
         fit(
             _learner(model, losses_of, training),
             tickets,
@@ -77,6 +78,18 @@ def train(
         )
         save_module(model, folder / WEIGHTS)
     (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _has_weights(path: Path, runtime: Runtime) -> bool:
+    if not path.exists():
+        return False
+    try:
+        read_weights(path)
+    except ModelError:
+        runtime.progress.say(f"{path} is damaged: this training begins again")
+        path.unlink()
+        return False
+    return True
 
 
 def _learner(
