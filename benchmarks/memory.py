@@ -1,7 +1,7 @@
 """Peak memory of stages at 200 and at 2,000 images: python benchmarks/memory.py.
 
 Claim: index, seed, vote and evaluate hold a few images at a time however many there
-are. What grows are the names: the listing and the index keep about 1 kB an image.
+are. What grows are the names: the listing and the index keep some 1 kB an image.
 
 Each stage runs in a process of its own, with two workers, on a few generated images of
 128 px that have many names; its peak is what Linux calls VmHWM.

@@ -1,7 +1,7 @@
 """A lock on the folder of an artifact: one process makes it, the others wait.
 
 The kernel holds the lock and drops it when the process ends, however it ends: what is
-left of the lock's file means nothing (docs/decisions/0006-lock-by-process.md). There
+left of the lock's file means nothing (docs/decisions/0007-lock-by-process.md). There
 is none on Windows.
 """
 
