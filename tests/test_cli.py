@@ -123,13 +123,13 @@ def test_wrong_usage_is_exit_code_2(call, arguments):
 def test_plan_of_a_finished_run_has_nothing_to_do(call, finished, recipe_file):
     found = call("plan", recipe_file, "--work", finished.work)
     assert found.code == 0
-    assert found.last == f"0 of 31 to do in {finished.work}"
+    assert found.last == f"0 of 33 to do in {finished.work}"
     assert found.out.count("finished") == 31
 
 
 def test_plan_of_a_changed_recipe_says_what_is_to_do(call, finished, recipe_file):
     found = call("plan", recipe_file, "--work", finished.work, "--set", "random_seed=1")
-    assert found.last == f"30 of 31 to do in {finished.work}"
+    assert found.last == f"32 of 33 to do in {finished.work}"
     assert re.search(r"^segment +deeplab_v2 +[0-9a-f]{12} +to do *$", found.out, re.M)
 
 
@@ -410,7 +410,7 @@ def test_evaluate_of_masks_that_score_nothing(call, tmp_path):
 
 
 def test_verify_finds_what_was_altered(call, copied):
-    assert call("verify", copied).last == "31 artifacts are as they were written"
+    assert call("verify", copied).last == "33 artifacts are as they were written"
     (path,) = copied.glob("segment/*/weights.safetensors")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     (missing,) = copied.glob("vote/*/labels/train_00000.png")
@@ -427,10 +427,10 @@ def test_verify_repairs_so_that_a_run_makes_it_again(call, copied, recipe_file):
     missing.unlink()
     found = call("verify", copied, "--repair")
     assert found.code == 0
-    assert found.last.startswith("deleted 1 of 31 artifacts; run the recipe again")
-    assert call("plan", recipe_file, "--work", copied).last.startswith("1 of 31")
+    assert found.last.startswith("deleted 1 of 33 artifacts; run the recipe again")
+    assert call("plan", recipe_file, "--work", copied).last.startswith("1 of 33")
     assert call("run", recipe_file, "--work", copied).code == 0
-    assert call("verify", copied).last == "31 artifacts are as they were written"
+    assert call("verify", copied).last == "33 artifacts are as they were written"
 
 
 def test_clean_keeps_what_runs_use(call, copied, recipe_file):
@@ -440,7 +440,7 @@ def test_clean_keeps_what_runs_use(call, copied, recipe_file):
     assert call("clean", copied, "--yes").last == "deleted 1 folders (2.0 MB)"
     assert not stray.exists()
     assert call("clean", copied).last == "nothing to clean"
-    assert call("plan", recipe_file, "--work", copied).last.startswith("0 of 31")
+    assert call("plan", recipe_file, "--work", copied).last.startswith("0 of 33")
 
 
 def test_clean_asks_first(copied):

@@ -378,7 +378,7 @@ SHORT = (
 def test_until_stops_after_a_stage(load, tmp_path):
     record = read_json(run(load(*SHORT), tmp_path, runtime=RUNTIME, until="seed"))
     assert {stage["stage"] for stage in record["stages"]} == {
-        "index", "localize", "cam", "seed", "evaluate",
+        "index", "localize", "cam", "seed", "evaluate", "proxies",
     }  # fmt: skip
     assert {score["stage"] for score in record["scores"]} == {"cam", "seed"}
     assert record["artifacts"]["segment"] is None
