@@ -392,6 +392,7 @@ def test_until_stops_after_a_stage(load, tmp_path):
         "cam",
         "seed",
         "evaluate",
+        "proxies",
     }  # fmt: skip  (what is finished stays listed, or `clean` would delete it)
 
 
