@@ -1,0 +1,116 @@
+"""Time activation maps: python benchmarks/cam_inference.py [WEIGHTS] [--images N].
+
+Compares the stage's way (images of one size in a batch, channels last, kept memory) with
+the field's (one image, one scale and one mirror at a time, in float32) on the same
+network and images, each in a process of its own, in turn, and prints the greatest
+difference of the maps. Without a file the weights are random.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tag2mask.engine.inference import activation_maps, to_batch
+from tag2mask.engine.runtime import reuse_memory
+from tag2mask.models.backbones import make_backbone
+from tag2mask.models.cam_network import CamNetwork
+
+HEIGHT, WIDTH = 288, 384
+SCALES = (0.5, 1.0, 1.5, 2.0)
+PIXELS_PER_BATCH = 400_000
+ROUNDS = 3
+
+
+def make(weights: str) -> CamNetwork:
+    """Return the network, the same in every process."""
+    torch.manual_seed(0)
+    options = {"pad_type": "same", "mean": 0.5, "std": 0.5}
+    backbone = make_backbone(
+        "mobilenetv2_100", weights=weights, output_stride=16, options=options
+    )
+    return CamNetwork(backbone, num_tags=20, dropout=0.0).eval()
+
+
+def images(count: int) -> list[torch.Tensor]:
+    """Draw smooth pictures, which is what networks see."""
+    rng = np.random.default_rng(0)
+    coarse = torch.from_numpy(rng.random((count, 3, 9, 12), np.float32))
+    smooth = torch.nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bicubic")
+    pixels = (255 * smooth.clamp(0, 1)).to(torch.uint8).permute(0, 2, 3, 1)
+    return list(pixels.contiguous())
+
+
+def maps(how: str, weights: str, count: int) -> tuple[float, np.ndarray]:
+    """Return seconds per image and the maps."""
+    network, pictures = make(weights), images(count)
+    size = 1
+    if how == "batched":
+        reuse_memory()
+        network.to(memory_format=torch.channels_last)
+        size = max(1, PIXELS_PER_BATCH // (HEIGHT * WIDTH))
+    batches = [pictures[at : at + size] for at in range(0, count, size)]
+
+    def read(batch: list[torch.Tensor]) -> torch.Tensor:
+        return activation_maps(
+            network.logit_maps,
+            to_batch(batch, torch.device("cpu")),
+            scales=SCALES,
+            flip=True,
+            stride=4,
+        )
+
+    read(batches[0])
+    begun = time.perf_counter()
+    found = torch.cat([read(batch) for batch in batches])
+    return (time.perf_counter() - begun) / count, found.numpy()
+
+
+def main() -> None:
+    """Print JSON: seconds an image of both ways, ratio and greatest difference."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("weights", nargs="?", default="none")
+    parser.add_argument("--images", type=int, default=12)
+    parser.add_argument("--child", nargs=2, metavar=("HOW", "FILE"))
+    given = parser.parse_args()
+    if given.child:
+        how, file = given.child
+        seconds, found = maps(how, given.weights, given.images)
+        np.save(file, found)
+        print(seconds)
+        return
+    times: dict[str, list[float]] = {"one by one": [], "batched": []}
+    for _ in range(ROUNDS):
+        for how, seconds in times.items():
+            file = Path(f"cam_inference-{how[:3]}.npy")
+            command = [sys.executable, __file__, given.weights]
+            command += ["--images", str(given.images), "--child", how, str(file)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            seconds.append(float(done.stdout))
+    files = [Path(f"cam_inference-{how[:3]}.npy") for how in times]
+    one, many = (np.load(file) for file in files)
+    for file in files:
+        file.unlink()
+    medians = {how: statistics.median(each) for how, each in times.items()}
+    commit = ["git", "describe", "--always", "--dirty"]
+    record = {
+        "commit": subprocess.run(
+            commit, capture_output=True, text=True, check=False
+        ).stdout.strip(),
+        "device": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "seconds_per_image": {how: round(each, 3) for how, each in medians.items()},
+        "ratio": round(medians["one by one"] / medians["batched"], 2),
+        "greatest_difference": float(np.abs(one - many).max()),
+    }
+    print(json.dumps(record, indent=2))
+
+
+if __name__ == "__main__":
+    main()
