@@ -1,7 +1,7 @@
-"""Time activation maps: python benchmarks/cam_inference.py [WEIGHTS] [--images N].
+"""Time activation maps: python benchmarks/cam_inference.py [WEIGHTS].
 
-Compares the stage's way (images of one size in a batch, channels last, kept memory) with
-the field's (one image, one scale and one mirror at a time, in float32) on the same
+Compares the stage's way (images of one size in a batch, channels last, kept memory)
+with the field's (one image, one scale and one mirror at a time, in float32) on the same
 network and images, each in a process of its own, in turn, and prints the greatest
 difference of the maps. Without a file the weights are random.
 """
