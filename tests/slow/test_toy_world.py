@@ -108,7 +108,8 @@ def test_positive_negative_beats_cross_entropy_on_corrupted_labels(
     world, runtime, tmp_path
 ):
     recipe = load_recipe("toy", [f"data.root={world}"])
-    record = read_json(run(recipe, world.parent / "work", runtime=runtime))
+    work = world.parent / "work"
+    record = read_json(run(recipe, work, runtime=runtime, until="index"))
     work = world.parent / "work" / "runs" / "x"
     index = Index((work / record["artifacts"]["index"]).resolve(), world)
     masks = MaskFolder(world / "masks")
