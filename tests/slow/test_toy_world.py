@@ -20,7 +20,7 @@ from tag2mask.stages import evaluate, predict, segment
 
 pytestmark = pytest.mark.slow
 RANDOM_SEEDS = (0, 1, 2)
-NUM_VOTERS = 5
+NUM_VOTERS, MAJORITY = 5, 3
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_positive_negative_beats_cross_entropy_on_corrupted_labels(
         for loss, scores in found.items():
             folder = tmp_path / f"{loss}-{random_seed}"
             settings = recipe.segment.model_copy(
-                update={"loss": loss, "min_support": NUM_VOTERS, "steps": 300}
+                update={"loss": loss, "min_support": MAJORITY, "steps": 300}
             )
             segment.run(
                 index,
