@@ -20,8 +20,9 @@ import torch
 
 from tag2mask.engine.inference import activation_maps, to_batch
 from tag2mask.engine.runtime import reuse_memory
-from tag2mask.models.backbones import make_backbone
+from tag2mask.models.backbones import Backbone, make_backbone, timm
 from tag2mask.models.cam_network import CamNetwork
+from tag2mask.models.weights import load_backbone_weights
 
 HEIGHT, WIDTH = 288, 384
 SCALES = (0.5, 1.0, 1.5, 2.0)
@@ -29,13 +30,24 @@ PIXELS_PER_BATCH = 400_000
 ROUNDS = 3
 
 
-def make(weights: str) -> CamNetwork:
-    """Return the network, the same in every process."""
+def make(how: str, weights: str) -> CamNetwork:
+    """Return the network, the same in every process; the field's is timm's own."""
     torch.manual_seed(0)
-    options = {"pad_type": "same", "mean": 0.5, "std": 0.5}
-    backbone = make_backbone(
-        "mobilenetv2_100", weights=weights, output_stride=16, options=options
-    )
+    name, normalisation = "mobilenetv2_100", {"mean": 0.5, "std": 0.5}
+    if how == "batched":
+        options = {"pad_type": "same", **normalisation}
+        backbone = make_backbone(
+            name, weights=weights, output_stride=16, options=options
+        )
+    else:
+        overlay = {key: (value,) * 3 for key, value in normalisation.items()}
+        net = timm.create_model(
+            name, output_stride=16, pad_type="same", pretrained_cfg_overlay=overlay
+        )
+        load_backbone_weights(net, weights, name=name)
+        net.reset_classifier(0)
+        backbone = Backbone(net, output_stride=16)
+    torch.manual_seed(0)
     return CamNetwork(backbone, num_tags=20, dropout=0.0).eval()
 
 
@@ -50,7 +62,7 @@ def images(count: int) -> list[torch.Tensor]:
 
 def maps(how: str, weights: str, count: int) -> tuple[float, np.ndarray]:
     """Return seconds per image and the maps."""
-    network, pictures = make(weights), images(count)
+    network, pictures = make(how, weights), images(count)
     size = 1
     if how == "batched":
         reuse_memory()

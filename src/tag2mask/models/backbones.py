@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tag2mask._torchvision import import_torchvision
 from tag2mask.errors import ModelError
+from tag2mask.models.dilation import remove_dilation, speed_up_dilation
+from tag2mask.models.folding import fold_batch_norms
 from tag2mask.models.weights import load_backbone_weights
 
 import_torchvision()
@@ -124,31 +125,6 @@ class Backbone(nn.Module):
         return maps[-1]
 
 
-class SpaceToBatchConv2d(nn.Conv2d):
-    """A dilated convolution computed as an undilated one on interleaved pixels.
-
-    Exactly a dilated convolution with zero padding ``dilation * (kernel - 1) / 2``.
-    oneDNN's backward pass of a dilated depthwise convolution is some 20 times slower.
-    """
-
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        """Convolve; ``h`` and ``w`` need not divide by the dilation."""
-        d = self.dilation[0]
-        b, c, h, w = input.shape
-        rows, columns = -(-h // d), -(-w // d)
-        # channels last all the way, so that every copy moves whole rows of channels
-        x = functional.pad(input, (0, columns * d - w, 0, rows * d - h))
-        x = x.permute(0, 2, 3, 1).reshape(b, rows, d, columns, d, c)
-        x = x.permute(0, 2, 4, 1, 3, 5).reshape(b * d * d, rows, columns, c)
-        pad = (self.kernel_size[0] - 1) // 2, (self.kernel_size[1] - 1) // 2
-        x = functional.conv2d(
-            x.permute(0, 3, 1, 2), self.weight, self.bias, 1, pad, 1, self.groups
-        )
-        x = x.permute(0, 2, 3, 1).reshape(b, d, d, rows, columns, -1)
-        x = x.permute(0, 3, 1, 4, 2, 5).reshape(b, rows * d, columns * d, -1)
-        return x.permute(0, 3, 1, 2)[:, :, :h, :w]
-
-
 def make_backbone(
     name: str,
     *,
@@ -182,15 +158,11 @@ def make_backbone(
     if not hasattr(net, "reset_classifier"):
         raise ModelError(f"backbone {name} cannot be used with options {given}")
     net.reset_classifier(0)
-    for parent in list(net.modules()):
-        for attribute, child in list(parent.named_children()):
-            if not isinstance(child, nn.Conv2d) or max(child.dilation) == 1:
-                continue
-            if dilate:
-                setattr(parent, attribute, _without_slow_dilation(child))
-            else:
-                _undilate(child)
-    return Backbone(net, output_stride=output_stride)
+    (speed_up_dilation if dilate else remove_dilation)(net)
+    backbone = Backbone(net, output_stride=output_stride)
+    side = 4 * output_stride
+    fold_batch_norms(backbone, torch.linspace(0, 1, 3 * side**2).view(1, 3, side, side))
+    return backbone
 
 
 def _with_normalisation(options: dict[str, Any]) -> dict[str, Any]:
@@ -247,43 +219,6 @@ def _below(part: str, named: Iterable[tuple[str, _Named]]) -> list[_Named]:
 
 def _is_map(features: Tensor, net: nn.Module) -> bool:
     return features.ndim == 4 and features.shape[1] == getattr(net, "num_features", -1)
-
-
-def _without_slow_dilation(conv: nn.Conv2d) -> nn.Conv2d:
-    """Replace a dilated depthwise convolution by an equal but faster one."""
-    padding = tuple(
-        d * (k - 1) // 2 for d, k in zip(conv.dilation, conv.kernel_size, strict=True)
-    )
-    is_plain = (
-        type(conv) is nn.Conv2d
-        and conv.groups == conv.in_channels
-        and conv.stride == (1, 1)
-        and conv.padding == padding
-        and conv.dilation[0] == conv.dilation[1]
-        and all(side % 2 for side in conv.kernel_size)
-    )
-    if not is_plain:
-        return conv
-    new = SpaceToBatchConv2d(
-        conv.in_channels,
-        conv.out_channels,
-        (conv.kernel_size[0], conv.kernel_size[1]),
-        padding=(padding[0], padding[1]),
-        dilation=(conv.dilation[0], conv.dilation[1]),
-        groups=conv.groups,
-        bias=conv.bias is not None,
-    )
-    new.load_state_dict(conv.state_dict())
-    return new
-
-
-def _undilate(conv: nn.Conv2d) -> None:
-    """Take the dilation out in place, which keeps what a subclass adds."""
-    if not isinstance(conv.padding, str):
-        conv.padding = tuple(
-            p // d for p, d in zip(conv.padding, conv.dilation, strict=True)
-        )
-    conv.dilation = (1, 1)
 
 
 def _channels(values: tuple[float, float, float]) -> Float[Tensor, "3 1 1"]:
