@@ -1,9 +1,10 @@
 """Time activation maps: python benchmarks/cam_inference.py [WEIGHTS].
 
-Compares the stage's way (images of one size in a batch, channels last, kept memory)
-with the field's (one image, one scale and one mirror at a time, in float32) on the same
-network and images, each in a process of its own, in turn, and prints the greatest
-difference of the maps. Without a file the weights are random.
+Compares the stage's way (images of one size in a batch, channels last, folded batch
+norms, kept memory) with the field's (timm's network as it is, one image, one scale and
+one mirror at a time, in float32) on the same weights and images, each in a process of
+its own, in turn, and prints the greatest difference of the maps. Without a file the
+weights are random.
 """
 
 import argparse

@@ -60,9 +60,10 @@ def reuse_memory() -> None:
     """Keep freed memory for the next tensors instead of giving it to the system.
 
     glibc maps every large tensor anew and faults in each of its pages: a third of the
-    time of training on a CPU (MobileNetV2, batch 16 of 256 px: 92 -> 62 ms an image,
-    ``benchmarks/training.py``). The process holds its peak of memory from then on; a
-    program that minds does not call this. Does nothing where there is no glibc.
+    time of training on a CPU (MobileNetV2, batch 16 of 256 px, batch norms not folded:
+    92 -> 62 ms an image; ``benchmarks/training.py`` measures it anew). The process
+    holds its peak of memory from then on; a program that minds does not call this. Does
+    nothing where there is no glibc.
     """
     if not sys.platform.startswith("linux"):
         return
