@@ -101,6 +101,11 @@ def test_what_is_not_toml_names_the_file(recipe, content):
         ("data.images=", lambda r: r.data.images, ""),
         ("data.classes=names.txt", lambda r: r.data.classes, "names.txt"),
         ('data.classes=["a","b"]', lambda r: r.data.classes, ("a", "b")),
+        (
+            "voters.small.cam.contrast=true",
+            lambda r: r.voters["small"].cam.contrast,
+            True,
+        ),
         ("voters.small.cam.flip=false", lambda r: r.voters["small"].cam.flip, False),
     ],
 )

@@ -25,6 +25,13 @@ def test_evidence_against_a_class_is_dropped():
     assert class_activation(row(-2.0, 0.0, 3.0)).flatten().tolist() == [0, 0, 3]
 
 
+def test_contrast_takes_off_what_all_tags_share():
+    logits = torch.tensor([5.0, 1.0, -3.0]).view(1, 3, 1, 1)  # mean 1
+    contrasted = class_activation(logits, contrast=True)
+    assert contrasted.flatten().tolist() == [4, 0, 0]
+    assert torch.equal(class_activation(logits - 7, contrast=True), contrasted)
+
+
 @law
 @given(maps(-100))
 def test_one_upright_view_of_its_own_size_is_itself(view):

@@ -4,6 +4,7 @@ from PIL import Image
 from torch import nn
 
 from tag2mask import config
+from tag2mask.artifacts.cams import read_cams
 from tag2mask.artifacts.tables import ImageRecord, Index, write_index
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import TrainingError
@@ -34,3 +35,27 @@ def test_full_memory_says_which_knobs_need_less_of_it(tmp_path):
         "the device's memory is full (CUDA out of memory): set voters' cam.precision = "
         "'bf16', lower cam.scales, or use --device cpu"
     )
+
+
+class Tilted(CamNetwork):
+    """Two tags; one is seen everywhere, the other more and more to the right."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+
+    def logit_maps(self, images):
+        ramp = torch.linspace(1, 4, images.shape[-1]).expand_as(images[:, 0])
+        return torch.stack([ramp, torch.full_like(ramp, 2.0)], dim=1)
+
+
+@pytest.mark.parametrize("contrast", [False, True])
+def test_contrast_is_alive(tmp_path, contrast):
+    Image.new("RGB", (16, 4)).save(tmp_path / "a.png")
+    image = ImageRecord("a", "a.png", 16, 4, (1,), "train")
+    write_index(tmp_path / "index", [image], ["background", "x", "y"], [])
+    index = Index(tmp_path / "index", tmp_path)
+    settings = config.CamInference(scales=(1.0,), flip=False, contrast=contrast)
+    cam.run(index, Tilted(), settings, tmp_path, scale=1.0, runtime=Runtime())
+    left = read_cams(tmp_path / "cams", "a").maps[0, 0, 0]
+    # on the left the tag has less than the mean of both, so that nothing is left of it
+    assert (left == 0) == contrast

@@ -114,6 +114,9 @@ class CamInference(Schema):
     """Factors of the image's own size; the voter's scale multiplies each [peer]."""
     flip: bool = True
     """Add the mirror image of every scale."""
+    contrast: bool = False
+    """Take the mean over all tags off each tag's logits first [ours]: a classifier of
+    several tags only. Without it as in eq. 2 [paper]."""
     precision: Precision = "32"
 
 

@@ -66,6 +66,7 @@ def activation_maps(
     *,
     scales: Sequence[float],
     flip: bool,
+    contrast: bool = False,
     stride: int,
 ) -> Float[Tensor, "b t gh gw"]:
     """Return every tag's activation map: ReLU of raw logits, views summed.
@@ -75,6 +76,7 @@ def activation_maps(
         images: RGB in [0, 1], all of one size.
         scales: Factors of that size.
         flip: Add the mirror image of each scale.
+        contrast: See ``functional.cam.class_activation``.
         stride: Pixels of the image per pixel of the maps, rounded up.
 
     Returns:
@@ -83,7 +85,10 @@ def activation_maps(
     height, width = images.shape[-2:]
     grid = -(-height // stride), -(-width // stride)
     pairs = list(views(images, scales=scales, flip=flip))
-    maps = [class_activation(logit_maps(view).float()) for view, _ in pairs]
+    maps = [
+        class_activation(logit_maps(view).float(), contrast=contrast)
+        for view, _ in pairs
+    ]
     merged = merge_views(maps, is_mirrored=[m for _, m in pairs], size=grid)
     return normalise_cams(merged)
 

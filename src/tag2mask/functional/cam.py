@@ -12,13 +12,19 @@ SMALLEST_PEAK = 1e-5
 
 
 def class_activation(
-    logit_maps: Float[Tensor, "b t h w"],
+    logit_maps: Float[Tensor, "b t h w"], *, contrast: bool = False
 ) -> Float[Tensor, "b t h w"]:
     """Drop the evidence against a class: ``ReLU(w_k . f)`` (multi-seed, eq. 2).
 
     Args:
-        logit_maps: Output of the bias-free 1x1 head before pooling and sigmoid.
+        logit_maps: Output of the bias-free 1x1 head before pooling and sigmoid, of
+            every tag that the classifier knows.
+        contrast: Take off each pixel's mean over all tags first: ``ReLU((w_k - mean
+            of w) . f)`` [ours]. What speaks for or against all tags alike then counts
+            no longer; with a single tag nothing is left.
     """
+    if contrast:
+        logit_maps = logit_maps - logit_maps.mean(dim=1, keepdim=True)
     return logit_maps.relu()
 
 

@@ -60,6 +60,7 @@ def run(
                 to_batch(pixels, device),
                 scales=[scale * each for each in settings.scales],
                 flip=settings.flip,
+                contrast=settings.contrast,
                 stride=STRIDE,
             )
             for image, each in zip(batch, maps.float().cpu(), strict=True):
