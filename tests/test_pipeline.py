@@ -109,8 +109,8 @@ def test_voters_are_dropouts_times_scales(load, tmp_path):
     recipe = load("voters.a.dropout=[0.05, 0.2]", "voters.a.scales=[0.5, 1.0, 1.25]")
     steps = plan(recipe, tmp_path)
     assert [step.subject for step in steps if step.stage == "localize"] == [
-        "dropout 0.05",
-        "dropout 0.2",
+        "a-0.05",
+        "a-0.2",
     ]
     assert [step.subject for step in steps if step.stage == "seed"] == [
         f"a-{dropout}-{scale}" for dropout in (0.05, 0.2) for scale in ("0.5", 1, 1.25)

@@ -32,6 +32,10 @@ def test_contrast_takes_off_what_all_tags_share():
     assert torch.equal(class_activation(logits - 7, contrast=True), contrasted)
 
 
+def test_a_single_tag_has_nothing_to_contrast_with():
+    assert class_activation(row(-2.0, 3.0), contrast=True).flatten().tolist() == [0, 3]
+
+
 @law
 @given(maps(-100))
 def test_one_upright_view_of_its_own_size_is_itself(view):

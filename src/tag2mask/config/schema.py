@@ -115,8 +115,8 @@ class CamInference(Schema):
     flip: bool = True
     """Add the mirror image of every scale."""
     contrast: bool = False
-    """Take the mean over all tags off each tag's logits first [ours]: a classifier of
-    several tags only. Without it as in eq. 2 [paper]."""
+    """Take the mean over all tags off each tag's logits first [ours]; eq. 2 does not
+    [paper]."""
     precision: Precision = "32"
 
 

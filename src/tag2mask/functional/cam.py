@@ -21,9 +21,9 @@ def class_activation(
             every tag that the classifier knows.
         contrast: Take off each pixel's mean over all tags first: ``ReLU((w_k - mean
             of w) . f)`` [ours]. What speaks for or against all tags alike then counts
-            no longer; with a single tag nothing is left.
+            no longer. A single tag has nothing to be compared with and stays.
     """
-    if contrast:
+    if contrast and logit_maps.shape[1] > 1:
         logit_maps = logit_maps - logit_maps.mean(dim=1, keepdim=True)
     return logit_maps.relu()
 

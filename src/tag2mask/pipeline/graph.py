@@ -110,7 +110,7 @@ class Graph:
     def _voters(self, name: str, settings: config.Classifier) -> None:
         """Ask for the grid of dropouts and scales of one table."""
         for dropout in settings.dropout:
-            trained = self._localize(settings, dropout)
+            trained = self._localize(name, settings, dropout)
             for scale in settings.scales:
                 subject = f"{name}-{dropout:g}-{scale:g}"
                 cams = self._cam(trained, settings, scale, subject)
@@ -123,13 +123,15 @@ class Graph:
                     self._seed(cams, settings.seed, subject),
                 )
 
-    def _localize(self, voter: config.Classifier, dropout: float) -> Artifact:
+    def _localize(
+        self, name: str, voter: config.Classifier, dropout: float
+    ) -> Artifact:
         settings = _training_settings(voter) | {
             "dropout": dropout,
             "random_seed": self.recipe.random_seed,
         }
-        for name in ("scales", "cam", "seed"):
-            settings.pop(name)
+        for key in ("scales", "cam", "seed"):
+            settings.pop(key)
         return self.builder.make(
             Request("localize", localize.VERSION, settings, {"index": self.made.index}),
             lambda folder: localize.run(
@@ -140,7 +142,7 @@ class Graph:
                 random_seed=self.recipe.random_seed,
                 runtime=self.runtime,
             ),
-            subject=f"dropout {dropout:g}",
+            subject=f"{name}-{dropout:g}",
             num_images=voter.steps * voter.batch,
         )
 
