@@ -79,9 +79,12 @@ def test_backbone_options_are_part_of_the_card(tmp_path):
 def test_logits_are_the_sum_of_the_branches(network, branches):
     made = make_network(backbone(), network, num_classes=5).eval()
     assert len(made.head) == branches
+    images = torch.rand(1, 3, 64, 72)
     with torch.no_grad():
-        features = made.backbone(torch.zeros(1, 3, 64, 72))
-        logits = made(torch.zeros(1, 3, 64, 72))
+        for branch in made.head:
+            branch.bias.uniform_()
+        features = made.backbone(images)
+        logits = made(images)
         assert logits.shape == (1, 5, 8, 9)
         total = sum(branch(features) for branch in made.head)
     torch.testing.assert_close(logits, total)
@@ -93,6 +96,22 @@ def test_rates_are_those_of_the_papers():
     assert ASPP_RATES == (6, 12, 18, 24)
     (branch,) = make_network(backbone(), "deeplab_v1", num_classes=2).head
     assert branch.dilation == branch.padding == (12, 12)
+
+
+def test_rates_keep_their_reach_in_pixels_at_another_stride():
+    made = make_network(backbone(output_stride=16), "deeplab_v2", num_classes=2)
+    assert [b.dilation[0] for b in made.head] == [3, 6, 9, 12]
+
+
+def test_gradients_are_those_of_the_branches():
+    made = make_network(backbone(), "deeplab_v2", num_classes=3, rates=(1, 2)).eval()
+    images = torch.rand(2, 3, 48, 40)
+    wanted = [made(images), sum(branch(made.backbone(images)) for branch in made.head)]
+    fast, slow = (
+        torch.autograd.grad(each.square().sum(), list(made.head.parameters()))
+        for each in wanted
+    )
+    torch.testing.assert_close(fast, slow)
 
 
 def test_logits_are_upsampled_between_pixel_centres():

@@ -185,7 +185,8 @@ class Segment(Training):
     network: Literal["deeplab_v1", "deeplab_v2"] = "deeplab_v2"
     rates: tuple[PositiveInt, ...] | None = None
     """Dilation of each branch of the head, pixels of the feature map; none: those of
-    the paper, 12 for V1 and 6, 12, 18, 24 for V2. Small images want smaller ones."""
+    the paper, 12 for V1 and 6, 12, 18, 24 for V2 at output stride 8, half of them at
+    16. Taps beyond the crop learn nothing: small crops want smaller rates."""
     labels: Literal["vote", "truth"] = "vote"
     """``truth`` trains the fully supervised ceiling; its score says so."""
     loss: Literal["positive_negative", "cross_entropy"] = "positive_negative"

@@ -22,6 +22,7 @@ _NEEDED = {
     "class_names",
 }
 _RATES = {"deeplab_v1": (LARGE_FOV_RATE,), "deeplab_v2": ASPP_RATES}
+_STRIDE_OF_RATES = 8
 
 NetworkName = Literal["deeplab_v1", "deeplab_v2"]
 
@@ -53,9 +54,11 @@ def make_network(
         backbone: Gives the feature map.
         network: DeepLabV1 or V2.
         num_classes: Background included.
-        rates: Dilation of each branch; None: those of the paper.
+        rates: Dilation of each branch; None: those of the paper, which are for output
+            stride 8, changed to reach as many pixels of the image at another stride.
     """
-    chosen = tuple(rates) if rates else _RATES[network]
+    shrink = _STRIDE_OF_RATES / backbone.output_stride
+    chosen = tuple(rates or (round(rate * shrink) for rate in _RATES[network]))
     return DeepLab(backbone, num_classes=num_classes, rates=chosen)
 
 

@@ -37,7 +37,7 @@ from tag2mask.stages.training import (
     training_backbone,
 )
 
-VERSION = 2
+VERSION = 3
 _FAR = 0.15
 """Difference of background shares that is worth a warning."""
 
