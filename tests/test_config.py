@@ -167,6 +167,11 @@ def test_override_of_what_is_no_key(recipe):
             "alpha: there is no such key; did you mean voters.NAME.seed.alpha?",
         ),
         ("qqq=1", "qqq: there is no such key"),
+        ("segment.init_from=big", "segment.init_from names no voter: 'big'; there are"),
+        (
+            "segment.init_from=small",
+            "segment.init_from: voter 'small' has the backbone resnet10t",
+        ),
         ("segment.steps=0", "segment.steps: Input should be greater than 0"),
         ("segment.steps=2.5", "segment.steps: Input should be a valid integer"),
         ("segment.steps='2'", "segment.steps: Input should be a valid integer"),

@@ -3,6 +3,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tag2mask import Runtime, load_recipe, plan, run
 from tag2mask.artifacts.build import Request, build
@@ -73,6 +75,28 @@ def test_changed_support_needs_a_training_and_no_new_vote(load, finished):
         "proxies predict final",
         "report",
     }
+
+
+def test_segmenter_can_start_from_a_voter(load, finished):
+    changes = ("segment.init_from=a", "segment.learning_rate=1e-9", "report.panels=0")
+    changes += ("segment.weights=hub", "segment.weight_decay=0.0")  # not looked at
+    assert not any(
+        each.startswith(("localize", "cam", "seed", "vote"))
+        for each in todo(load(*changes), finished.work)
+    )
+    summary = run(load(*changes), finished.work, runtime=RUNTIME, until="segment")
+    artifacts = read_json(summary)["artifacts"]
+    folder = (summary.parent / artifacts["segment"]).resolve()
+    inputs = read_json(folder / "manifest.json")["inputs"]
+    voter = load_file(
+        finished.work / "localize" / inputs["init"] / "weights.safetensors"
+    )
+    found = load_file(folder / "weights.safetensors")
+    name = "backbone.net.layer1.0.conv1.weight"
+    torch.testing.assert_close(found[name], voter[name])
+    assert read_json(folder / "model.json")["init"] == "test_resnet: voter a"
+    other = load("segment.init_from=a", "voters.a.steps=7")
+    assert "segment deeplab_v2" in todo(other, finished.work)
 
 
 def test_changed_seed_needs_no_new_cams(load, finished):

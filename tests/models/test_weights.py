@@ -1,3 +1,4 @@
+import copy
 import pickle
 from pathlib import Path
 
@@ -88,6 +89,15 @@ def test_classifier_may_be_of_any_size_or_absent(tmp_path, net, num_classes):
     load_backbone_weights(found, str(tmp_path / "w.safetensors"), name="net")
     assert same(found, other, "conv")
     assert found.fc.out_features == 4
+
+
+def test_backbone_of_a_network_that_we_trained_is_loaded(tmp_path, net):
+    theirs = nn.ModuleDict({"backbone": nn.ModuleDict({"net": net})})
+    save_module(theirs, tmp_path / "trained.safetensors")
+    other = copy.deepcopy(net)
+    nn.init.zeros_(next(other.parameters()))
+    load_backbone_weights(other, str(tmp_path / "trained.safetensors"), name="it")
+    assert same(net, other, "conv")
 
 
 def test_counters_of_batch_norms_may_be_absent(tmp_path, net):

@@ -240,6 +240,7 @@ def test_checkpoint_that_a_crash_left_beside_the_weights_goes(finished, load, tm
         "dilate=false",
         "network=deeplab_v1",
         "min_support=4",
+        "dropout=0.5",
     ],
 )
 def test_every_knob_of_training_changes_the_weights(finished, load, tmp_path, change):

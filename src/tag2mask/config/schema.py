@@ -187,6 +187,12 @@ class Segment(Training):
     """Dilation of each branch of the head, pixels of the feature map; none: those of
     the paper, 12 for V1 and 6, 12, 18, 24 for V2 at output stride 8, half of them at
     16. Taps beyond the crop learn nothing: small crops want smaller rates."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability of dropping a channel before the head while training."""
+    init_from: Name | None = None
+    """Voter whose trained backbone the segmenter starts from, the network of its first
+    dropout; none: ``weights``. It has learnt the tags, which short schedules lack
+    [ours]."""
     labels: Literal["vote", "truth"] = "vote"
     """``truth`` trains the fully supervised ceiling; its score says so."""
     loss: Literal["positive_negative", "cross_entropy"] = "positive_negative"
@@ -250,6 +256,23 @@ class Recipe(Schema):
     predict: Predict = Predict()
     evaluate: Evaluate = Evaluate()
     report: Report = Report()
+
+    @model_validator(mode="after")
+    def _init_is_a_voter(self) -> "Recipe":
+        name = self.segment.init_from
+        if name is None:
+            return self
+        if name not in self.voters:
+            raise ValueError(
+                f"segment.init_from names no voter: {name!r}; there are "
+                f"{', '.join(self.voters) or 'none'}"
+            )
+        if self.voters[name].backbone != self.segment.backbone:
+            raise ValueError(
+                f"segment.init_from: voter {name!r} has the backbone "
+                f"{self.voters[name].backbone}, the segmenter {self.segment.backbone}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _voters_suffice(self) -> "Recipe":

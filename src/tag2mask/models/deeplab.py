@@ -20,13 +20,20 @@ class DeepLab(nn.Module):
         backbone: Gives the feature map.
         num_classes: Background included.
         rates: Dilation of each classifier, pixels of the feature map.
+        dropout: Probability of dropping a whole channel of the map while training.
     """
 
     def __init__(
-        self, backbone: Backbone, *, num_classes: int, rates: tuple[int, ...]
+        self,
+        backbone: Backbone,
+        *,
+        num_classes: int,
+        rates: tuple[int, ...],
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.dropout = nn.Dropout2d(dropout)
         self.head = nn.ModuleList(
             nn.Conv2d(backbone.num_channels, num_classes, 3, padding=r, dilation=r)
             for r in rates
@@ -37,7 +44,7 @@ class DeepLab(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k fh fw"]:
         """Return logits at the backbone's output stride."""
-        return self._classify(self.backbone(images))
+        return self._classify(self.dropout(self.backbone(images)))
 
     def _classify(
         self, features: Float[Tensor, "b c fh fw"]

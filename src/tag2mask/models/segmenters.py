@@ -47,6 +47,7 @@ def make_network(
     *,
     num_classes: int,
     rates: Sequence[int] | None = None,
+    dropout: float = 0.0,
 ) -> DeepLab:
     """Put the heads of a network on a backbone.
 
@@ -56,10 +57,11 @@ def make_network(
         num_classes: Background included.
         rates: Dilation of each branch; None: those of the paper, which are for output
             stride 8, changed to reach as many pixels of the image at another stride.
+        dropout: Of channels before the heads, while training.
     """
     shrink = _STRIDE_OF_RATES / backbone.output_stride
     chosen = tuple(rates or (round(rate * shrink) for rate in _RATES[network]))
-    return DeepLab(backbone, num_classes=num_classes, rates=chosen)
+    return DeepLab(backbone, num_classes=num_classes, rates=chosen, dropout=dropout)
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:

@@ -23,6 +23,8 @@ _NO_PICKLE = (
     struct.error,
 )
 """What the unpickler makes of a file that is none of torch's."""
+_IN_OURS = "backbone.net."
+"""Where the timm model is in the networks that tag2mask trains."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -85,7 +87,8 @@ def _state_dict(saved: object, path: Path) -> dict[str, Tensor]:
 def load_backbone_weights(net: nn.Module, weights: str, *, name: str) -> None:
     """Load a file into a timm model; its classifier may be of any size or absent.
 
-    ``hub`` and ``none`` load nothing here.
+    ``hub`` and ``none`` load nothing here. Of a classifier or segmenter that tag2mask
+    trained the backbone is loaded.
 
     Raises:
         ModelError: If the file's keys or shapes are those of another network.
@@ -93,6 +96,8 @@ def load_backbone_weights(net: nn.Module, weights: str, *, name: str) -> None:
     if weights in ("hub", "none"):
         return
     found = read_weights(Path(weights))
+    if trained := [key for key in found if key.startswith(_IN_OURS)]:
+        found = {key.removeprefix(_IN_OURS): found[key] for key in trained}
     head = tuple(_classifier_names(net))
     expected = net.state_dict()
     ours = {key for key in expected if not key.startswith(head)}

@@ -71,10 +71,17 @@ def run(
     if STAGES.index(last) >= STAGES.index("segment") and any(
         step.stage == "segment" and step.state != "finished" for step in dry.steps
     ):
-        training_backbone(recipe.segment)
+        training_backbone(_checkable(recipe.segment))
     builder = Builder(Path(work), runtime or Runtime(), until=until)
     graph, scoring, made = _ask(recipe, builder, name)
     return write_summary(graph, scoring, made, name=name)
+
+
+def _checkable(table: config.Segment) -> config.Segment:
+    """Return a table whose backbone can be built before any voter is trained."""
+    if table.init_from is None:
+        return table
+    return table.model_copy(update={"weights": "none"})
 
 
 def remake_report(target: Path, *, runtime: Runtime | None = None) -> Path:

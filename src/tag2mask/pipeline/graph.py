@@ -23,6 +23,7 @@ from tag2mask.stages import (
     truth,
     vote,
 )
+from tag2mask.stages.training import WEIGHTS
 
 PLAIN = config.Predict()
 
@@ -218,14 +219,16 @@ class Graph:
     def _segment(self, labels: Artifact) -> Artifact:
         table = self.recipe.segment
         settings = _training_settings(table) | {"random_seed": self.recipe.random_seed}
-        settings.pop("labels")  # the input says which
+        settings.pop("labels")  # the inputs say which
+        inputs = {"index": self.made.index, "labels": labels}
+        if (name := settings.pop("init_from")) is not None:
+            voter = self.recipe.voters[name]
+            inputs["init"] = start = self._localize(name, voter, voter.dropout[0])
+            settings.pop("weights")
+            weights = str(start.folder / WEIGHTS)
+            table = table.model_copy(update={"weights": weights})
         return self.builder.make(
-            Request(
-                "segment",
-                segment.VERSION,
-                settings,
-                {"index": self.made.index, "labels": labels},
-            ),
+            Request("segment", segment.VERSION, settings, inputs),
             lambda folder: segment.run(
                 self.index_table(),
                 labels.folder,

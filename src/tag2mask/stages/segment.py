@@ -68,6 +68,7 @@ def run(
         settings.network,
         num_classes=index.num_classes,
         rates=settings.rates,
+        dropout=settings.dropout,
     )
     draw = _drawing(index, voted, augmentation(settings, backbone))
     num_images = len(index.split("train"))
@@ -144,6 +145,8 @@ def model_card(
 
 def initialisation(settings: config.Training) -> str:
     """Say what a network started from, as a score's protocol does."""
+    if isinstance(settings, config.Segment) and settings.init_from is not None:
+        return f"{settings.backbone}: voter {settings.init_from}"
     source = {"hub": "ImageNet (timm hub)", "none": "random"}
     weights = source.get(settings.weights, Path(settings.weights).name)
     return f"{settings.backbone}: {weights}"
