@@ -91,13 +91,13 @@ def test_classifier_may_be_of_any_size_or_absent(tmp_path, net, num_classes):
     assert found.fc.out_features == 4
 
 
-def test_backbone_of_a_network_that_we_trained_is_loaded(tmp_path, net):
-    theirs = nn.ModuleDict({"backbone": nn.ModuleDict({"net": net})})
-    save_module(theirs, tmp_path / "trained.safetensors")
+def test_part_of_a_network_is_loaded_alone(tmp_path, net):
+    whole = nn.ModuleDict({"backbone": net, "head": nn.Linear(1, 1)})
+    save_module(whole, tmp_path / "whole.safetensors")
     other = copy.deepcopy(net)
-    nn.init.zeros_(next(other.parameters()))
-    load_backbone_weights(other, str(tmp_path / "trained.safetensors"), name="it")
-    assert same(net, other, "conv")
+    nn.init.zeros_(other.conv.weight)
+    load_module(other, tmp_path / "whole.safetensors", name="it", part="backbone")
+    assert same(net, other)
 
 
 def test_counters_of_batch_norms_may_be_absent(tmp_path, net):

@@ -47,7 +47,7 @@ def test_every_knob_is_alive(network, change):
 
 def test_precision_reaches_the_network(network):
     seen = []
-    hook = network.head[0].register_forward_hook(
+    hook = network.dropout.register_forward_hook(
         lambda _module, _inputs, output: seen.append(output.dtype)
     )
     labels(network, image(16, 16))

@@ -23,8 +23,6 @@ _NO_PICKLE = (
     struct.error,
 )
 """What the unpickler makes of a file that is none of torch's."""
-_IN_OURS = "backbone.net."
-"""Where the timm model is in the networks that tag2mask trains."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -87,8 +85,7 @@ def _state_dict(saved: object, path: Path) -> dict[str, Tensor]:
 def load_backbone_weights(net: nn.Module, weights: str, *, name: str) -> None:
     """Load a file into a timm model; its classifier may be of any size or absent.
 
-    ``hub`` and ``none`` load nothing here. Of a classifier or segmenter that tag2mask
-    trained the backbone is loaded.
+    ``hub`` and ``none`` load nothing here.
 
     Raises:
         ModelError: If the file's keys or shapes are those of another network.
@@ -96,8 +93,6 @@ def load_backbone_weights(net: nn.Module, weights: str, *, name: str) -> None:
     if weights in ("hub", "none"):
         return
     found = read_weights(Path(weights))
-    if trained := [key for key in found if key.startswith(_IN_OURS)]:
-        found = {key.removeprefix(_IN_OURS): found[key] for key in trained}
     head = tuple(_classifier_names(net))
     expected = net.state_dict()
     ours = {key for key in expected if not key.startswith(head)}
@@ -133,13 +128,27 @@ def _check_shapes(
             )
 
 
-def load_module(module: nn.Module, path: Path, *, name: str) -> None:
+def load_module(
+    module: nn.Module, path: Path, *, name: str, part: str | None = None
+) -> None:
     """Load weights that ``save_module`` wrote, strictly.
+
+    Args:
+        module: Gets the weights.
+        path: File of safetensors.
+        name: What the module is, for messages.
+        part: Attribute of the saved module that ``module`` is like; None: all of it.
 
     Raises:
         ModelError: If they are of another network.
     """
-    found, expected = read_weights(path), module.state_dict()
+    prefix = f"{part}." if part else ""
+    found = {
+        key.removeprefix(prefix): value
+        for key, value in read_weights(path).items()
+        if key.startswith(prefix)
+    }
+    expected = module.state_dict()
     check_keys(
         path, name, missing=set(expected) - set(found), extra=set(found) - set(expected)
     )

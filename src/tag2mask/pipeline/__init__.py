@@ -81,7 +81,7 @@ def _checkable(table: config.Segment) -> config.Segment:
     """Return a table whose backbone can be built before any voter is trained."""
     if table.init_from is None:
         return table
-    return table.model_copy(update={"weights": "none"})
+    return table.model_copy(update={"weights": "none", "init_from": None})
 
 
 def remake_report(target: Path, *, runtime: Runtime | None = None) -> Path:

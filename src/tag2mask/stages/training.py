@@ -15,7 +15,7 @@ from tag2mask.engine.optimizers import make_optimizer, make_schedule
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import ModelError
 from tag2mask.models.backbones import Backbone, make_backbone
-from tag2mask.models.weights import read_weights, save_module
+from tag2mask.models.weights import load_module, read_weights, save_module
 
 WEIGHTS = "weights.safetensors"
 
@@ -26,14 +26,23 @@ def seed_everything(random_seed: int) -> None:
 
 
 def training_backbone(training: config.Training) -> Backbone:
-    """Build, load and partly freeze the backbone that a table asks for."""
+    """Build, load and partly freeze the backbone that a table asks for.
+
+    Where a segmenter starts from a voter, ``weights`` is the file of its classifier. No
+    other table takes such a file: one that learnt from the truth could come in.
+    """
+    voter = training.init_from if isinstance(training, config.Segment) else None
     backbone = make_backbone(
         training.backbone,
-        weights=training.weights,
+        weights=training.weights if voter is None else "none",
         output_stride=training.output_stride,
         dilate=training.dilate,
         options=training.backbone_options,
     )
+    if voter is not None:
+        load_module(
+            backbone, Path(training.weights), name=training.backbone, part="backbone"
+        )
     backbone.freeze(batch_norm=training.freeze_batch_norm, parts=training.freeze)
     return backbone
 
