@@ -45,12 +45,15 @@ def batch():
     }
 
 
-def losses(batch, *, step=5, random_seed=0, **knobs):
+NO_ADJUSTMENT = torch.zeros(NUM_CLASSES)
+
+
+def losses(batch, *, step=5, random_seed=0, adjustment=NO_ADJUSTMENT, **knobs):
     base = {"min_support": 3, "tau": 0.5, "steps": 10, "cross_entropy_share": 0.0}
     settings = config.Segment(**base | knobs)
     network = Fixed()
     found = segment.make_losses(
-        settings, num_classes=NUM_CLASSES, random_seed=random_seed
+        settings, adjustment=adjustment, random_seed=random_seed
     )(network, batch, step)
     sum(found.terms.values()).backward()
     return found, network.logits.grad
@@ -72,6 +75,7 @@ def losses(batch, *, step=5, random_seed=0, **knobs):
         {"loss_stride": 2},
         {"random_seed": 1},
         {"step": 6},
+        {"adjustment": torch.tensor([0.0, -1.0, -1.0, -1.0])},
     ],
     ids=str,
 )
@@ -121,6 +125,17 @@ def test_stride_reads_the_middle_of_what_a_logit_covers(batch):
     logits = nn.functional.interpolate(Fixed().logits, (4, 4), mode="bilinear")
     labels = batch["labels"][:, 1::2, 1::2].long()
     expected = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE)
+    torch.testing.assert_close(found.terms["cross_entropy"], expected)
+
+
+def test_adjustment_is_added_to_the_logits(batch):
+    adjustment = torch.tensor([-0.1, -0.5, -1.0, -2.0])
+    found, _ = losses(batch, loss="cross_entropy", adjustment=adjustment)
+    expected = nn.functional.cross_entropy(
+        Fixed().logits + adjustment.view(1, -1, 1, 1),
+        batch["labels"].long(),
+        ignore_index=IGNORE,
+    )
     torch.testing.assert_close(found.terms["cross_entropy"], expected)
 
 
@@ -241,6 +256,7 @@ def test_checkpoint_that_a_crash_left_beside_the_weights_goes(finished, load, tm
         "network=deeplab_v1",
         "min_support=4",
         "dropout=0.5",
+        "logit_adjustment=0.5",
     ],
 )
 def test_every_knob_of_training_changes_the_weights(finished, load, tmp_path, change):

@@ -209,6 +209,10 @@ class Segment(Training):
     cross_entropy_share: Fraction = 0.5
     """Share of the steps, the first ones, that learn by cross-entropy: from scratch the
     constrained loss calls all background on short schedules [ours]; 0 in the paper."""
+    logit_adjustment: Fraction = 0.0
+    """Takes this much of the labels' frequencies out of what is learnt, so that rare
+    classes are found: 0 minimises wrong pixels [paper], 1 the mean error of classes
+    (Menon et al., ICLR 2021)."""
     loss_stride: Literal[1, 2, 4, 8] = 1
     """The loss reads every n-th pixel of each row and column."""
     colour_jitter: NonNegativeFloat = 0.3

@@ -19,6 +19,7 @@ from tag2mask.data.sampling import Sample, Tickets
 from tag2mask.engine.loop import Batch, Losses
 from tag2mask.engine.runtime import Runtime
 from tag2mask.engine.training_log import read_log
+from tag2mask.functional.class_balance import logit_adjustment
 from tag2mask.functional.complements import draw_complement
 from tag2mask.functional.noisy_losses import (
     background_shares,
@@ -38,6 +39,7 @@ from tag2mask.stages.training import (
 )
 
 VERSION = 3
+_COUNTED = 2000
 _FAR = 0.15
 """Difference of background shares that is worth a warning."""
 
@@ -75,7 +77,11 @@ def run(
     write_card(folder, model_card(settings, index.class_names))
     train(
         network,
-        make_losses(settings, num_classes=index.num_classes, random_seed=random_seed),
+        make_losses(
+            settings,
+            adjustment=_adjustment(index, voted, settings.logit_adjustment),
+            random_seed=random_seed,
+        ),
         Tickets(draw, num_images=num_images, random_seed=random_seed),
         settings,
         folder,
@@ -152,10 +158,27 @@ def initialisation(settings: config.Training) -> str:
     return f"{settings.backbone}: {weights}"
 
 
+def _adjustment(index: Index, voted: Path, strength: float) -> Float[Tensor, "k"]:
+    """Count classes in at most ``_COUNTED`` label maps: enough to know their shares."""
+    images = index.split("train")
+    labels = LabelFolder(voted / "labels")
+    pixels = torch.zeros(index.num_classes, dtype=torch.int64)
+    for image in images[:: -(-len(images) // _COUNTED)] if strength else ():
+        counts = torch.bincount(labels[image.name].flatten(), minlength=IGNORE + 1)
+        pixels += counts[: index.num_classes]
+    return logit_adjustment(pixels, strength=strength)
+
+
 def make_losses(
-    settings: config.Segment, *, num_classes: int, random_seed: int
+    settings: config.Segment, *, adjustment: Float[Tensor, "k"], random_seed: int
 ) -> Callable[[nn.Module, Batch, int], Losses]:
-    """Return the losses of a segmenter on a batch, as the recipe asks."""
+    """Return the losses of a segmenter on a batch, as the recipe asks.
+
+    Args:
+        settings: The loss and its knobs.
+        adjustment: Added to the logits of each class (``logit_adjustment``).
+        random_seed: Of the complements.
+    """
     warmup = round(settings.cross_entropy_share * settings.steps)
 
     def losses(network: nn.Module, batch: Batch, step: int) -> Losses:
@@ -165,6 +188,7 @@ def make_losses(
         support = batch["support"][:, middle::stride, middle::stride]
         size = (labels.shape[-2], labels.shape[-1])
         logits = upsample(network(batch["image"]).float(), size)
+        logits = logits + adjustment.to(logits.device)[:, None, None]
         shares = background_shares(logits.detach(), labels)
         watched = {
             "background_predicted": shares.predicted,
@@ -178,7 +202,7 @@ def make_losses(
             generator.manual_seed(random_seed * 1_000_003 + step)
             complement = draw_complement(
                 labels,
-                num_classes=num_classes,
+                num_classes=logits.shape[1],
                 mode=settings.complement,
                 tags=batch["tags"],
                 num_complements=settings.num_complements,
