@@ -18,12 +18,14 @@ COMMANDS = {
     "demo": {"--work", "--device", "--workers"},
     "plan": {"--work", "--set"},
     "run": {"--work", "--set", "--until", "--device", "--workers", "--tensorboard"},
+    "study": {"--work", "--set", "--plan", "--device", "--workers"},
     "predict": {"--out", "--scales", "--flip", "--no-flip", "--crf", "--device"},
     "evaluate": {"--names", "--out", "--workers"},
     "report": set(),
     "verify": {"--repair"},
     "clean": {"--yes"},
     "data": set(),
+    "classes": set(),
 }
 SHORT = (
     "--set", "voters.a.steps=1", "--set", "voters.a.dropout=0.1",
@@ -176,7 +178,7 @@ def test_run_of_a_broken_recipe_file_is_told(call, tmp_path):
 
 
 def test_unknown_recipe_is_told_with_those_there_are(call):
-    fails(call("run", "nonsense"), "there is no recipe nonsense", "toy, voc-mini")
+    fails(call("run", "nonsense"), "there is no recipe nonsense", "toy, toy-ca-cl")
 
 
 @pytest.mark.parametrize("command", ["run", "plan"])

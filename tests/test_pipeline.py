@@ -49,7 +49,7 @@ def test_plan_computes_nothing(load, tmp_path):
     steps = plan(load(), tmp_path / "work")
     assert not (tmp_path / "work").exists()
     assert {step.state for step in steps} == {"to do"}
-    assert {step.stage for step in steps} == set(STAGES) - {"truth"}
+    assert {step.stage for step in steps} == set(STAGES) - {"truth", "prompts"}
 
 
 def test_plan_names_each_stage_before_what_needs_it(load, tmp_path):

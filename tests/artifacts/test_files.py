@@ -7,6 +7,7 @@ import pytest
 from tag2mask.artifacts.files import (
     SCRATCH_PREFIX,
     clear_scratch,
+    content_digest,
     digest,
     file_digest,
     is_scratch,
@@ -134,3 +135,15 @@ def test_what_a_crash_left_is_cleared(tmp_path):
     assert (is_scratch(left), is_scratch(kept)) == (True, False)
     clear_scratch(tmp_path)
     assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_a_folders_digest_is_of_names_and_contents(tmp_path):
+    one = tmp_path / "one"
+    (one / "sub").mkdir(parents=True)
+    (one / "sub" / "a.txt").write_text("a")
+    first = content_digest(one)
+    assert content_digest(one / "sub" / "a.txt") == file_digest(one / "sub" / "a.txt")
+    (one / "sub" / "a.txt").rename(one / "sub" / "b.txt")
+    renamed = content_digest(one)
+    (one / "sub" / "b.txt").write_text("b")
+    assert len({first, renamed, content_digest(one)}) == 3

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tag2mask.data.classes import describe_classes, read_class_prompts
 from tag2mask.data.toy import (
     CLASSES,
     VERSION,
@@ -148,9 +149,16 @@ def test_a_folder_has_the_plain_layout(world):
     names += ["val_00000", "val_00001"]
     pictures = [f"{kind}/{n}.png" for kind in ("images", "masks") for n in names]
     assert sorted(contents(world)) == sorted(
-        [*pictures, "captions.csv", "classes.txt", "tags.csv"]
+        [*pictures, "captions.csv", "classes.txt", "prompts.toml", "tags.csv"]
     )
     assert (world / "classes.txt").read_text().split() == list(CLASSES)
+    prompts = read_class_prompts(
+        world / "prompts.toml", describe_classes(CLASSES, preset="plain")
+    )
+    # the companion comes first, and is said in the captions of its class
+    first = [each.background[0] for each in prompts]
+    assert first == ["rails", "water", "sky", "grass", "road", "snow"]
+    assert all(word in place for word, place in zip(first, PLACES, strict=True))
     rows = table(world / "tags.csv")
     assert [row["image"] for row in rows] == names
     assert [row["split"] for row in rows] == ["train"] * 4 + ["val"] * 2

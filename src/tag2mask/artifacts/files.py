@@ -95,6 +95,15 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def content_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or one of all names and contents of a folder."""
+    if path.is_file():
+        return file_digest(path)
+    files = sorted(each for each in path.rglob("*") if each.is_file())
+    listed = {each.relative_to(path).as_posix(): file_digest(each) for each in files}
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
 def digest(value: object) -> str:
     """Return the first 12 hexadecimal digits of the SHA-256 of a JSON value."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from tag2mask.cli import data
+from tag2mask.cli import classes, data
 from tag2mask.cli.options import (
     Device,
     Overrides,
@@ -22,6 +22,7 @@ from tag2mask.cli.options import (
     make_runtime,
     say,
 )
+from tag2mask.cli.study import study
 from tag2mask.errors import Tag2MaskError
 
 if TYPE_CHECKING:
@@ -47,10 +48,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data.app)
+app.add_typer(classes.app)
 _DEMO_WORK = Path("work/demo")
 _TOY_TRAIN, _TOY_VAL = 400, 120
 
-ForLabels = Literal["index", "localize", "cam", "seed", "truth", "vote"]
+ForLabels = Literal["index", "prompts", "localize", "cam", "seed", "truth", "vote"]
 StageName = Literal[ForLabels, "segment", "predict", "evaluate", "report"]
 
 
@@ -119,6 +121,9 @@ def run(
     loaded = load_recipe(recipe, set_ or ())
     runtime = make_runtime(device, workers, tensorboard=tensorboard)
     _run(loaded, work, recipe.stem, runtime, until)
+
+
+app.command()(study)
 
 
 @app.command()

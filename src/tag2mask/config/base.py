@@ -1,6 +1,8 @@
-"""What every table of a recipe is."""
+"""What every table of a recipe is, and the values that several tables share."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Schema(BaseModel):
@@ -9,3 +11,38 @@ class Schema(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False
     )
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
+
+
+def _one_as_many(value: object) -> object:
+    """Let a single number stand for a list of one, as people type it."""
+    if isinstance(value, int | float):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _none_twice(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Refuse values that would give two results one name."""
+    names = [f"{value:g}" for value in values]
+    if len(set(names)) < len(names):
+        raise ValueError(f"a value is named twice: {', '.join(names)}")
+    return values
+
+
+Scales = Annotated[
+    tuple[Annotated[float, Field(gt=0.1, le=4)], ...],
+    BeforeValidator(_one_as_many),
+    AfterValidator(_none_twice),
+    Field(min_length=1),
+]
+Dropouts = Annotated[
+    tuple[Annotated[float, Field(ge=0, lt=1)], ...],
+    BeforeValidator(_one_as_many),
+    AfterValidator(_none_twice),
+    Field(min_length=1),
+]
+Crf = Literal["none", "seeds", "irn_labels", "deeplab"]
+Precision = Literal["32", "bf16"]

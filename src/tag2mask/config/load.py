@@ -13,10 +13,8 @@ from pydantic_core import ErrorDetails
 from tag2mask.config.base import Schema
 from tag2mask.config.data_schema import Data, DataTable, layout_of
 from tag2mask.config.schema import Recipe
+from tag2mask.config.toml_files import find_shipped, read_toml
 from tag2mask.errors import RecipeError
-
-_PACKAGE = Path(__file__).parents[1]
-_SHIPPED = (_PACKAGE / "recipes", _PACKAGE.parents[1] / "recipes")
 
 
 def find_recipe(recipe: Path) -> Path:
@@ -25,15 +23,7 @@ def find_recipe(recipe: Path) -> Path:
     Raises:
         RecipeError: If there is neither, naming the shipped ones.
     """
-    if recipe.is_file():
-        return recipe
-    shipped = {p.stem: p for folder in _SHIPPED for p in folder.glob("*.toml")}
-    if len(recipe.parts) == 1 and recipe.stem in shipped:
-        return shipped[recipe.stem]
-    raise RecipeError(
-        f"there is no recipe {recipe}; give a TOML file or one of the shipped "
-        f"recipes: {', '.join(sorted(shipped))}"
-    )
+    return find_shipped(recipe, kind="recipe", folder="recipes")
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
@@ -48,12 +38,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: With one line for each key that is unknown, missing or wrong.
     """
     path = find_recipe(Path(path))
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise RecipeError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not TOML: {error}") from None
+    table = read_toml(path)
     return _validate(Recipe, table, overrides, heading=f"{path} is not a recipe:")
 
 
@@ -147,11 +132,13 @@ def _explain(item: ErrorDetails, table: Mapping[str, Any]) -> tuple[str, str]:
     """Return the key that an error is about, and what is wrong with it."""
     key = _typed(item["loc"], item["type"], table)
     if item["type"] == "union_tag_invalid":
-        layout, known = item["ctx"]["tag"], item["ctx"]["expected_tags"]
+        # the functions that tell kinds apart are named after the key: layout_of()
+        kind = item["ctx"]["discriminator"].partition("_of")[0]
+        value, known = item["ctx"]["tag"], item["ctx"]["expected_tags"]
         names = [name.strip("'") for name in known.split(", ")]
-        near = difflib.get_close_matches(layout, names, n=1)
+        near = difflib.get_close_matches(value, names, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"{key}.layout", f"there is no layout {layout!r}; {hint}choose {known}"
+        return f"{key}.{kind}", f"there is no {kind} {value!r}; {hint}choose {known}"
     if item["type"] == "extra_forbidden":
         return key, _explain_unknown(key, layout_of(table.get("data")))
     return key, item["msg"].removeprefix("Value error, ")
@@ -170,6 +157,8 @@ def _explain_unknown(key: str, layout: str) -> str:
     )
     if table == "data" and key in _paths(Recipe, None):
         return f"layout {layout!r} has no such key; its keys are {', '.join(beside)}"
+    if last in beside:
+        return "there is no such key with this method or adapter"
     if near := difflib.get_close_matches(last, beside, n=1):
         return f"there is no such key; did you mean {near[0]!r}?"
     elsewhere = [p for p in dict.fromkeys(known) if p.rpartition(".")[2] == last]

@@ -21,8 +21,9 @@ from numpy.random import Generator
 from PIL import Image
 
 from tag2mask.artifacts.files import whole_file
+from tag2mask.data.classes import ClassPrompts, write_class_prompts
 from tag2mask.data.toy_figures import CLUTTER, FIGURES, Figure, Sprite, draw_figure
-from tag2mask.data.toy_grounds import PLACES, SKY, draw_ground
+from tag2mask.data.toy_grounds import PLACES, SKY, draw_ground, words_around
 from tag2mask.functional.palette import voc_palette
 from tag2mask.functional.shapes import BACKGROUND, IGNORE
 
@@ -31,8 +32,8 @@ VERSION = 1
 CLASSES: tuple[str, ...] = tuple(figure.name for figure in FIGURES)
 SPLITS: tuple[str, ...] = ("train", "val")
 MIN_SIZE = 32
-LAST_FILE = "classes.txt"  # a folder that has it is a whole world
 """Pixels below which telling parts vanish."""
+LAST_FILE = "classes.txt"  # a folder that has it is a whole world
 _COUNTS = ("no", "a", "two", "three")
 
 
@@ -240,7 +241,7 @@ def _describe(
 def write_toy_world(
     root: Path | str, *, num_train: int, num_val: int, random_seed: int, size: int = 128
 ) -> None:
-    """Write a folder of scenes: images, masks, tags, captions and class names.
+    """Write a folder of scenes: images, masks, tags, captions, class names and prompts.
 
     Scene ``i`` of a split depends on ``VERSION``, ``random_seed``, the split, ``i`` and
     ``size`` only: a larger world begins with the smaller one.
@@ -248,7 +249,8 @@ def write_toy_world(
     Args:
         root: Gets ``images/NAME.png``, ``masks/NAME.png`` (palette PNG, 255 = ignore),
             ``tags.csv`` (image, split, tags joined by ``;``), ``captions.csv`` (image,
-            split, caption) and ``classes.txt`` (class id = line number).
+            split, caption), ``prompts.toml`` (grounds of each class, its companion
+            first) and ``classes.txt`` (class id = line number).
         num_train: Scenes of split ``train``, at least 1.
         num_val: Scenes of split ``val``, at least 0.
         random_seed: Another one gives other scenes; at least 0.
@@ -270,22 +272,19 @@ def write_toy_world(
         for i in range((num_train, num_val)[place]):
             rng = np.random.default_rng([VERSION, random_seed, place, i, size])
             name, scene = f"{split}_{i:05d}", draw_scene(rng, size)
-            mask = Image.fromarray(scene.mask)
+            picture, mask = map(Image.fromarray, (scene.image, scene.mask))
             mask.putpalette(palette)
-            picture = Image.fromarray(scene.image)
-            _write_picture(root / "images" / f"{name}.png", picture)
-            _write_picture(root / "masks" / f"{name}.png", mask)
+            for folder, each in (("images", picture), ("masks", mask)):
+                with whole_file(root / folder / f"{name}.png") as scratch:
+                    each.save(scratch, format="PNG", compress_level=1)
             tags.append((name, split, ";".join(CLASSES[k - 1] for k in scene.tags)))
             captions.append((name, split, scene.caption))
     _write_table(root / "tags.csv", ("image", "split", "tags"), tags)
     _write_table(root / "captions.csv", ("image", "split", "caption"), captions)
+    prompts = (ClassPrompts(c, (c,), words_around(i)) for i, c in enumerate(CLASSES))
+    write_class_prompts(root / "prompts.toml", prompts)
     with whole_file(root / LAST_FILE) as scratch:
         scratch.write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
-
-
-def _write_picture(path: Path, picture: Image.Image) -> None:
-    with whole_file(path) as scratch:
-        picture.save(scratch, format="PNG", compress_level=1)
 
 
 def _write_table(

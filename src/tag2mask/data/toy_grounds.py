@@ -110,6 +110,15 @@ PLACES: tuple[str, ...] = (
     "in the snow",
 )
 """How a caption names each ground; ground ``i`` is the companion of class ``i + 1``."""
+WORDS: tuple[str, ...] = ("rails", "water", "sky", "grass", "road", "snow")
+"""What each ground is called."""
+
+
+def words_around(ground: int) -> tuple[str, ...]:
+    """Return the words of all grounds, that of ``ground`` first."""
+    return (WORDS[ground], *WORDS[:ground], *WORDS[ground + 1 :])
+
+
 SKY = PLACES.index("in the sky")
 
 

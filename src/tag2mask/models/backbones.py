@@ -152,8 +152,10 @@ def make_backbone(
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"; near: {', '.join(near)}" if near else ""
         raise ModelError(f"timm has no backbone {name!r}{hint}")
-    given = _with_normalisation(dict(options or {}))
-    net: Any = _create(name, output_stride, pretrained=weights == "hub", options=given)
+    given = with_normalisation(dict(options or {}))
+    net: Any = create_net(
+        name, output_stride, pretrained=weights == "hub", options=given
+    )
     load_backbone_weights(net, weights, name=name)
     if not hasattr(net, "reset_classifier"):
         raise ModelError(f"backbone {name} cannot be used with options {given}")
@@ -165,7 +167,7 @@ def make_backbone(
     return backbone
 
 
-def _with_normalisation(options: dict[str, Any]) -> dict[str, Any]:
+def with_normalisation(options: dict[str, Any]) -> dict[str, Any]:
     """Put mean and std where timm keeps them."""
     overlay = {}
     for key in ("mean", "std"):
@@ -179,7 +181,7 @@ def _with_normalisation(options: dict[str, Any]) -> dict[str, Any]:
     return options | ({"pretrained_cfg_overlay": overlay} if overlay else {})
 
 
-def _create(
+def create_net(
     name: str, output_stride: int, *, pretrained: bool, options: dict[str, Any]
 ) -> nn.Module:
     """Create a model with the stride; those without strides take images of any size."""

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from tag2mask import config
 from tag2mask.artifacts.build import Artifact
 from tag2mask.artifacts.files import read_json
+from tag2mask.artifacts.tables import Index
 from tag2mask.artifacts.work import latest_summary
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import ArtifactError
@@ -18,7 +19,7 @@ from tag2mask.pipeline.summary import add_report, write_summary
 from tag2mask.stages.report import REPORT
 from tag2mask.stages.training import training_backbone
 
-__all__ = ["STAGES", "Stage", "Step", "plan", "remake_report", "run"]
+__all__ = ["STAGES", "Stage", "Step", "open_index", "plan", "remake_report", "run"]
 
 _REMADE = ("evaluate", "proxies", "report")
 
@@ -75,6 +76,18 @@ def run(
     builder = Builder(Path(work), runtime or Runtime(), until=until)
     graph, scoring, made = _ask(recipe, builder, name)
     return write_summary(graph, scoring, made, name=name)
+
+
+def open_index(
+    recipe: config.Recipe, work: Path | str, *, runtime: Runtime | None = None
+) -> Index:
+    """Return the index of a recipe's data, made if need be.
+
+    Raises:
+        DatasetError: If the data has problems.
+    """
+    builder = Builder(Path(work), runtime or Runtime(), until="index")
+    return Graph(recipe, builder).index_table()
 
 
 def _checkable(table: config.Segment) -> config.Segment:

@@ -11,6 +11,7 @@ from tag2mask.errors import Tag2MaskError
 
 Stage = Literal[
     "index",
+    "prompts",
     "localize",
     "cam",
     "seed",

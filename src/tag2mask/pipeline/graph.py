@@ -2,42 +2,19 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tag2mask import config
 from tag2mask.artifacts.build import Artifact, Request
-from tag2mask.artifacts.files import file_digest
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import Index
 from tag2mask.data.layouts import Listed, Listing
-from tag2mask.errors import ModelError
 from tag2mask.models.segmenters import load_segmenter
 from tag2mask.pipeline.builder import Builder
-from tag2mask.stages import (
-    cam,
-    index,
-    localize,
-    predict,
-    seed,
-    segment,
-    truth,
-    vote,
-)
+from tag2mask.pipeline.voters import VoterArtifacts, VoterMaker, training_settings
+from tag2mask.stages import index, predict, segment, truth, vote
 from tag2mask.stages.training import WEIGHTS
 
 PLAIN = config.Predict()
-
-
-@dataclass(frozen=True)
-class VoterArtifacts:
-    """What one voter made, and the knobs that made it."""
-
-    settings: config.Classifier
-    dropout: float
-    scale: float
-    localize: Artifact
-    cam: Artifact
-    seed: Artifact
 
 
 @dataclass
@@ -65,6 +42,13 @@ class Graph:
         self.runtime = builder.runtime
         self.listing: Listing = index.list_images(recipe.data)
         self.made = Artifacts(self._index())
+        self._maker = VoterMaker(
+            builder,
+            self.made.index,
+            self.index_table,
+            num_images=len(self.listed("train")),
+            random_seed=recipe.random_seed,
+        )
 
     def listed(self, split: str) -> list[Listed]:
         """Return the images of a split as the layout lists them."""
@@ -86,7 +70,7 @@ class Graph:
             self.made.labels = self._truth()
         else:
             for name, settings in recipe.voters.items():
-                self._voters(name, settings)
+                self.made.voters.update(self._maker.make(name, settings))
             self.made.labels = self.made.vote = self._vote()
         self.made.segment = self._segment(self.made.labels)
         self.made.predictions["plain"] = self._predict(self.made.segment, PLAIN)
@@ -106,84 +90,6 @@ class Graph:
             Request("index", index.VERSION, settings, {}),
             lambda folder: index.run(data, self.listing, folder, runtime=self.runtime),
             num_images=len(self.listing.images),
-        )
-
-    def _voters(self, name: str, settings: config.Classifier) -> None:
-        """Ask for the grid of dropouts and scales of one table."""
-        for dropout in settings.dropout:
-            trained = self._localize(name, settings, dropout)
-            for scale in settings.scales:
-                subject = f"{name}-{dropout:g}-{scale:g}"
-                cams = self._cam(trained, settings, scale, subject)
-                self.made.voters[subject] = VoterArtifacts(
-                    settings,
-                    dropout,
-                    scale,
-                    trained,
-                    cams,
-                    self._seed(cams, settings.seed, subject),
-                )
-
-    def _localize(
-        self, name: str, voter: config.Classifier, dropout: float
-    ) -> Artifact:
-        settings = _training_settings(voter) | {
-            "dropout": dropout,
-            "random_seed": self.recipe.random_seed,
-        }
-        for key in ("scales", "cam", "seed"):
-            settings.pop(key)
-        return self.builder.make(
-            Request("localize", localize.VERSION, settings, {"index": self.made.index}),
-            lambda folder: localize.run(
-                self.index_table(),
-                voter,
-                folder,
-                dropout=dropout,
-                random_seed=self.recipe.random_seed,
-                runtime=self.runtime,
-            ),
-            subject=f"{name}-{dropout:g}",
-            num_images=voter.steps * voter.batch,
-        )
-
-    def _cam(
-        self, trained: Artifact, voter: config.Classifier, scale: float, subject: str
-    ) -> Artifact:
-        def run(folder: Path) -> None:
-            table = self.index_table()
-            cam.run(
-                table,
-                localize.load(trained.folder, voter, num_classes=table.num_classes),
-                voter.cam,
-                folder,
-                scale=scale,
-                runtime=self.runtime,
-            )
-
-        settings = voter.cam.model_dump(mode="json") | {"scale": scale}
-        inputs = {"index": self.made.index, "localize": trained}
-        return self.builder.make(
-            Request("cam", cam.VERSION, settings, inputs),
-            run,
-            subject=subject,
-            num_images=len(self.listed("train")),
-        )
-
-    def _seed(self, cams: Artifact, settings: config.Seeding, subject: str) -> Artifact:
-        inputs = {"index": self.made.index, "cam": cams}
-        return self.builder.make(
-            Request("seed", seed.VERSION, settings.model_dump(mode="json"), inputs),
-            lambda folder: seed.run(
-                self.index_table(),
-                cams.folder / "cams",
-                settings,
-                folder,
-                threshold=cam.read_threshold(cams.folder),
-                runtime=self.runtime,
-            ),
-            subject=subject,
-            num_images=len(self.listed("train")),
         )
 
     def _vote(self) -> Artifact:
@@ -218,12 +124,12 @@ class Graph:
 
     def _segment(self, labels: Artifact) -> Artifact:
         table = self.recipe.segment
-        settings = _training_settings(table) | {"random_seed": self.recipe.random_seed}
+        settings = training_settings(table) | {"random_seed": self.recipe.random_seed}
         settings.pop("labels")  # the inputs say which
         inputs = {"index": self.made.index, "labels": labels}
         if (name := settings.pop("init_from")) is not None:
-            voter = self.recipe.voters[name]
-            inputs["init"] = start = self._localize(name, voter, voter.dropout[0])
+            start = self._maker.first_training(name, self.recipe.voters[name])
+            inputs["init"] = start
             settings.pop("weights")
             weights = str(start.folder / WEIGHTS)
             table = table.model_copy(update={"weights": weights})
@@ -270,17 +176,3 @@ class Graph:
             subject="plain" if settings == PLAIN else "final",
             num_images=len(self.listed(split)),
         )
-
-
-def _training_settings(training: config.Training) -> dict[str, Any]:
-    """Return a table's knobs, a local weights file counting by its content."""
-    settings = training.model_dump(mode="json")
-    if training.weights not in ("hub", "none"):
-        path = Path(training.weights)
-        if not path.is_file():
-            raise ModelError(
-                f"there is no weights file {path.absolute()}; `weights` is 'hub', "
-                f"'none' or a path relative to the current folder"
-            )
-        settings["weights"] = file_digest(path)
-    return settings

@@ -8,7 +8,8 @@ from tag2mask import config
 from tag2mask.artifacts.build import Artifact, Request
 from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder
-from tag2mask.pipeline.graph import PLAIN, Graph, VoterArtifacts
+from tag2mask.pipeline.graph import PLAIN, Graph
+from tag2mask.pipeline.voters import VoterArtifacts
 from tag2mask.stages import cam, evaluate, localize, proxies, truth
 from tag2mask.stages.segment import initialisation
 

@@ -62,8 +62,8 @@ def run(
     )
 
 
-def load(folder: Path, voter: config.Classifier, *, num_classes: int) -> CamNetwork:
-    """Return the trained classifier in evaluation mode."""
+def load(folder: Path, voter: config.Voter, *, num_classes: int) -> CamNetwork:
+    """Return a voter's trained network of activation maps in evaluation mode."""
     backbone = make_backbone(
         voter.backbone,
         weights="none",
@@ -72,7 +72,13 @@ def load(folder: Path, voter: config.Classifier, *, num_classes: int) -> CamNetw
         options=voter.backbone_options,
     )
     network = CamNetwork(backbone, num_tags=num_classes - 1, dropout=0.0)
-    load_module(network, folder / WEIGHTS, name=f"a classifier on {voter.backbone}")
+    for part in ("backbone", "head"):  # there may be more, of the losses only
+        load_module(
+            getattr(network, part),
+            folder / WEIGHTS,
+            name=f"a voter on {voter.backbone}",
+            part=part,
+        )
     return network.eval()
 
 

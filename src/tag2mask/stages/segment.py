@@ -30,6 +30,7 @@ from tag2mask.functional.shapes import IGNORE
 from tag2mask.functional.voting import is_clean
 from tag2mask.models.deeplab import upsample
 from tag2mask.models.segmenters import make_network, write_card
+from tag2mask.stages.prompts import teacher_name
 from tag2mask.stages.training import (
     augmentation,
     multi_hot,
@@ -155,7 +156,11 @@ def initialisation(settings: config.Training) -> str:
         return f"{settings.backbone}: voter {settings.init_from}"
     source = {"hub": "ImageNet (timm hub)", "none": "random"}
     weights = source.get(settings.weights, Path(settings.weights).name)
-    return f"{settings.backbone}: {weights}"
+    taught = ""
+    if isinstance(settings, config.CaCl | config.Clims):
+        warm = ", warm start" * settings.warm_start
+        taught = f"{warm}, taught by {teacher_name(settings.image_text)}"
+    return f"{settings.backbone}: {weights}{taught}"
 
 
 def _adjustment(index: Index, voted: Path, strength: float) -> Float[Tensor, "k"]:

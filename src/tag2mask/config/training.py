@@ -1,0 +1,69 @@
+"""Knobs of the one training loop, shared by all that trains."""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from tag2mask.config.base import Precision, Schema
+
+
+class Schedule(Schema):
+    """How long and how fast, on what part of which images."""
+
+    freeze: tuple[str, ...] = ()
+    """Parts of the backbone that do not train, as ``blocks.0``."""
+    steps: PositiveInt = 20_000
+    """Optimiser steps."""
+    batch: PositiveInt = 10
+    """Images per step."""
+    crop: Annotated[int, Field(ge=32, le=2048)] = 448
+    """Side of the square crop, pixels."""
+    rescale: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
+    """Least and greatest random rescale, as a factor of the image's own size."""
+    colour_jitter: NonNegativeFloat = 0.0
+    """Greatest relative change of brightness, contrast and saturation."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: PositiveFloat = 1e-3
+    head_factor: PositiveFloat = 10.0
+    """Learning rate of the head over that of the backbone [peer]."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of SGD; AdamW has its own."""
+    weight_decay: NonNegativeFloat = 5e-4
+    schedule: Literal["poly", "cosine"] = "poly"
+    power: PositiveFloat = 0.9
+    """Exponent of the poly schedule."""
+    warmup: NonNegativeInt = 0
+    """Steps in which the learning rate rises linearly from nothing."""
+    clip_norm: PositiveFloat | None = None
+    """Greatest norm of the gradient."""
+    freeze_batch_norm: bool = True
+    """Keep the backbone's running statistics and affine parameters [peer]."""
+    precision: Precision = "32"
+
+    @model_validator(mode="after")
+    def _rescale_is_ordered(self) -> "Schedule":
+        if self.rescale[0] > self.rescale[1]:
+            raise ValueError(f"rescale must ascend, got {list(self.rescale)}")
+        return self
+
+
+class Training(Schedule):
+    """A schedule and the network that it trains."""
+
+    backbone: str = "resnet50"
+    """Any timm model."""
+    weights: str = "hub"
+    """``hub`` (timm's ImageNet weights), ``none``, or a safetensors or pth file."""
+    backbone_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Further arguments of ``timm.create_model``, as ``pad_type = "same"``; ``mean``
+    and ``std`` of the inputs, one number in [0, 1] for all channels, else timm's."""
+    output_stride: Literal[8, 16, 32] = 16
+    dilate: bool = True
+    """Keep the receptive field by dilation where a stride is taken out."""

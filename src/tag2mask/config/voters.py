@@ -1,0 +1,199 @@
+"""Voters: where a first label map of an image comes from."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
+
+from tag2mask.config.base import Crf, Dropouts, Precision, Scales, Schema
+from tag2mask.config.image_text import (
+    ClipModel,
+    Gate,
+    ImageTextTable,
+    Prompts,
+)
+from tag2mask.config.training import Schedule, Training
+from tag2mask.data.classes import TEMPLATES
+
+
+class CamInference(Schema):
+    """How activation maps are read off a trained classifier."""
+
+    scales: Scales = (0.5, 1.0, 1.5, 2.0)
+    """Factors of the image's own size; the voter's scale multiplies each [peer]."""
+    flip: bool = True
+    """Add the mirror image of every scale."""
+    contrast: bool = False
+    """Take the mean over all tags off each tag's logits first [ours]; eq. 2 does not
+    [paper]."""
+    precision: Precision = "32"
+
+
+class Seeding(Schema):
+    """How activation maps become a label map."""
+
+    alpha: PositiveFloat | Literal["otsu"] | None = "otsu"
+    """Background score (1 - max M)^alpha: the larger, the less background. ``otsu``
+    finds one for each voter, without masks: background and object tie at the threshold
+    that best splits the voter's scores in two [ours]."""
+    background: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """A constant background score instead of alpha."""
+    crf: Crf = "seeds"
+    crf_shrink: Literal[1, 2, 4] = 1
+    """Run the CRF on an image this many times smaller."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_background(cls, table: Any) -> Any:  # noqa: ANN401
+        if isinstance(table, dict) and table.get("background") is not None:
+            return {"alpha": None} | table
+        return table
+
+    @model_validator(mode="after")
+    def _background_is_one(self) -> "Seeding":
+        if (self.alpha is None) == (self.background is None):
+            raise ValueError("give either alpha or background, the other being absent")
+        return self
+
+
+class Classifier(Training):
+    """A voter: the activation maps of a multi-label classifier (multi-seed, eq. 1-2).
+
+    Each dropout is a network of its own; each scale is another reading of it. Every
+    pair is one voter, named NAME-dropout-scale.
+    """
+
+    method: Literal["classifier"] = "classifier"
+    output_stride: Literal[8, 16, 32] = 8
+    steps: PositiveInt = 20_000
+    batch: PositiveInt = 8
+    rescale: tuple[PositiveFloat, PositiveFloat] = (0.5, 1.0)
+    learning_rate: PositiveFloat = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Dropouts = (0.05, 0.10, 0.20, 0.30)
+    """Probability of dropping a channel before the head [paper]."""
+    scales: Scales = (1.0, 1.2)
+    """Input scale of each voter; multiplies every scale of ``cam`` [paper]."""
+    cam: CamInference = CamInference()
+    seed: Seeding = Seeding()
+
+    @property
+    def num_voters(self) -> int:
+        """How many ballots the table casts."""
+        return len(self.dropout) * len(self.scales)
+
+
+class TagTraining(Schedule):
+    """Training on tags alone, before the image-text model takes over [peer]."""
+
+    freeze: tuple[str, ...] = ("conv1", "bn1", "layer1", "layer2")
+    steps: PositiveInt = 3_307
+    """Five rounds over the 10,582 images of VOC."""
+    batch: PositiveInt = 16
+    crop: Annotated[int, Field(ge=32, le=2048)] = 512
+    rescale: tuple[PositiveFloat, PositiveFloat] = (0.64, 1.28)
+    """Long sides of 320 to 640 of VOC's 500 pixels [peer]."""
+    learning_rate: PositiveFloat = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: NonNegativeFloat = 1e-4
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class TextTaught(Training):
+    """A voter whose maps are trained by a frozen image-text model."""
+
+    image_text: ImageTextTable = ClipModel()
+    prompts: Prompts = Prompts()
+    warm_start: bool = True
+    """Start from ``classifier``, which has learnt the tags, else from ``weights``."""
+    classifier: TagTraining = TagTraining()
+    normalise: Literal["model", "imagenet"] = "model"
+    """Whose mean colour masked pixels have [ours]; ``imagenet`` [peer]."""
+    pairs_at_once: PositiveInt = 64
+    """Pairs of image and tag that are encoded together; more are encoded in turn, and
+    once more for the gradient, which bounds the memory."""
+    freeze: tuple[str, ...] = ("conv1", "bn1")
+    steps: PositiveInt = 13_228
+    """Twenty rounds over the 10,582 images of VOC [paper]."""
+    batch: PositiveInt = 16
+    crop: Annotated[int, Field(ge=32, le=2048)] = 512
+    rescale: tuple[PositiveFloat, PositiveFloat] = (0.64, 1.28)
+    """Long sides of 320 to 640 of VOC's 500 pixels [peer]."""
+    learning_rate: PositiveFloat = 2.5e-4
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The ancestors' programs give weight decay in its place, hence none [peer]."""
+    weight_decay: NonNegativeFloat = 1e-4
+    schedule: Literal["poly", "cosine"] = "cosine"
+    freeze_batch_norm: bool = False
+    scales: Scales = (1.0,)
+    """Input scale of each voter; multiplies every scale of ``cam``."""
+    cam: CamInference = CamInference()
+    seed: Seeding = Seeding()
+
+    @property
+    def num_voters(self) -> int:
+        """How many ballots the table casts."""
+        return len(self.scales)
+
+
+class CaClWeights(Schema):
+    """Weights of the losses of CA-CL (eq. 14) [paper]."""
+
+    contrast: NonNegativeFloat = 40.0
+    background: NonNegativeFloat = 1.0
+    size: NonNegativeFloat = 0.4
+
+
+class ClimsWeights(Schema):
+    """Weights of the losses of CLIMS, for VOC [peer]."""
+
+    foreground: NonNegativeFloat = 10.0
+    background: NonNegativeFloat = 24.0
+    suppression: NonNegativeFloat = 1.0
+    size: NonNegativeFloat = 0.2
+
+
+class CaCl(TextTaught):
+    """CA-CL: dynamic context prompts, contrast, background suppression, size prior."""
+
+    method: Literal["ca_cl"]
+    loss_weights: CaClWeights = CaClWeights()
+    margin: NonNegativeFloat = 0.5
+    """By how much a foreground should be closer to its class than the background."""
+    gate: Gate = Gate()
+    reduction: Literal["mean", "sum"] = "mean"
+    """Of the background suppression over the images of a batch; ``sum`` [peer]."""
+
+
+class Clims(TextTaught):
+    """CLIMS, the baseline: logarithms of cosines and a constant threshold."""
+
+    method: Literal["clims"]
+    prompts: Prompts = Prompts(names="clims", templates=TEMPLATES[:1])
+    loss_weights: ClimsWeights = ClimsWeights()
+    gate: Gate = Gate(mode="fixed", theta=0.26)
+
+
+Voter = Classifier | CaCl | Clims
+
+
+def method_of(table: Any) -> str:  # noqa: ANN401
+    """Return the method that a table names; one that names none is a classifier."""
+    if isinstance(table, dict):
+        return str(table.get("method", "classifier"))
+    return str(getattr(table, "method", "classifier"))
+
+
+VoterTable = Annotated[
+    Annotated[Classifier, Tag("classifier")]
+    | Annotated[CaCl, Tag("ca_cl")]
+    | Annotated[Clims, Tag("clims")],
+    Discriminator(method_of),
+]

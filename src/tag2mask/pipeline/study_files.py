@@ -1,0 +1,190 @@
+"""What a study leaves: its table for people and for programs, and its figure."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from tag2mask.artifacts.files import whole_file, write_json
+from tag2mask.pipeline.study_chart import Spot, spread_chart
+from tag2mask.pipeline.study_table import Line, Result, StudyTable
+from tag2mask.stages.report_tables import number
+
+VERSION = 1
+MARKDOWN, CSV, JSON, FIGURE = "table.md", "table.csv", "table.json", "figure.svg"
+_DIGITS = 2
+_TEXTS = {"row", "group", "protocol"}
+"""Columns that are no numbers."""
+_MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\|*_<`["})
+
+
+def write_study(table: StudyTable, folder: Path) -> None:
+    """Write table.md, table.csv, table.json and figure.svg."""
+    spots = [
+        Spot(line.row.name, [each.score["miou"] for each in line.results], line.is_best)
+        for line in table.lines
+    ]
+    chart = spread_chart(
+        spots,
+        title=f"{table.study.title}, mIoU in %",
+        caption=f"Protocol: {_words(table.protocol)}.",
+    )
+    for name, text in {
+        FIGURE: chart,
+        CSV: as_csv(table),
+        MARKDOWN: as_markdown(table),
+    }.items():
+        with whole_file(folder / name) as scratch:
+            scratch.write_text(text, encoding="utf-8", newline="\n")
+    write_json(folder / JSON, as_record(table, folder))
+
+
+def as_markdown(table: StudyTable) -> str:
+    """Return the table with its protocol around it."""
+    headings, rows = _cells(table)
+    lines = [headings, ["---" if each in _TEXTS else "---:" for each in headings]]
+    for line, cells in zip(table.lines, rows, strict=True):
+        escaped = [cell.translate(_MARKDOWN_SIGNS) for cell in cells]
+        if line.is_best:
+            place = headings.index("mIoU %")
+            escaped[place] = f"**{escaped[place]}**"
+        lines.append(escaped)
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    figure = f"![mIoU of every row and random seed]({FIGURE})"
+    parts = [f"# {table.study.title}", text, figure, *captions(table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def captions(table: StudyTable) -> Iterator[str]:
+    """Yield what a reader must know of the numbers."""
+    study = table.study
+    seeds = ", ".join(map(str, study.random_seeds))
+    if len(study.random_seeds) > 1:
+        told = f"mean and standard deviation (n - 1) over the random seeds {seeds}"
+    else:
+        told = f"random seed {seeds} alone, so that the spread is not known"
+    group = " of its group" if any(line.row.group for line in table.lines) else ""
+    yield f"mIoU in %: {told}. Bold: the highest{group}."
+    yield f"Protocol: {_words(table.protocol)}."
+    if study.quoted:
+        yield f"Quoted, not measured here: {study.quoted_from}."
+    settings = ", ".join(f"`{each}`" for each in table.settings)
+    yield f"Recipe: {study.recipe}{' with ' if settings else ''}{settings}."
+
+
+def as_text_table(table: StudyTable) -> Table:
+    """Return the table for a terminal."""
+    headings, rows = _cells(table)
+    shown = Table(box=None, pad_edge=False)
+    for heading in headings:
+        shown.add_column(heading, justify="left" if heading in _TEXTS else "right")
+    for line, cells in zip(table.lines, rows, strict=True):
+        shown.add_row(*cells, style="bold" if line.is_best else None)
+    return shown
+
+
+def as_csv(table: StudyTable) -> str:
+    """Return a line for each row, its scores by random seed and its protocol."""
+    seeds = table.study.random_seeds
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(
+        ["row", "group", "mean", "sd", "num_random_seeds", "quoted"]
+        + [f"random_seed_{seed}" for seed in seeds]
+        + ["protocol"]
+    )
+    for line in table.lines:
+        numbers = [line.mean, line.spread, len(line.results), line.quoted]
+        scores = [each.score["miou"] for each in line.results]
+        cells = [line.row.name, line.row.group, *numbers, *scores]
+        writer.writerow([*cells, _words(line.protocol)])
+    return stream.getvalue()
+
+
+def as_record(table: StudyTable, folder: Path) -> dict[str, Any]:
+    """Return the table as JSON values; summaries are relative to ``folder``."""
+    return {
+        "version": VERSION,
+        "name": table.name,
+        "title": table.study.title,
+        "recipe": table.study.recipe,
+        "set": list(table.settings),
+        "quoted_from": table.study.quoted_from,
+        "rows": [
+            {
+                "name": line.row.name,
+                "group": line.row.group,
+                "set": list(line.row.set),
+                "mean": line.mean,
+                "sd": line.spread,
+                "quoted": line.quoted,
+                "protocol": dict(line.protocol),
+                "runs": [_run_record(each, folder) for each in line.results],
+            }
+            for line in table.lines
+        ],
+    }
+
+
+def _run_record(result: Result, folder: Path) -> dict[str, Any]:
+    record = {"random_seed": result.random_seed, "miou": result.score["miou"]}
+    if "threshold" in result.score["protocol"]:
+        record["threshold"] = result.score["protocol"]["threshold"]
+    path = Path(os.path.relpath(result.summary, folder))
+    return record | {"summary": path.as_posix()}
+
+
+def _cells(table: StudyTable) -> tuple[list[str], list[list[str]]]:
+    """Return headings and lines; a column that says nothing is left out."""
+    columns = {
+        "row": [line.row.name for line in table.lines],
+        "group": [line.row.group for line in table.lines],
+        "mIoU %": [number(line.mean, _DIGITS) for line in table.lines],
+        "sd": [number(line.spread, _DIGITS) for line in table.lines],
+        "random seeds": [str(len(line.results)) for line in table.lines],
+        "quoted": [
+            "" if line.quoted is None else f"{line.quoted:g}" for line in table.lines
+        ],
+        "protocol": [_difference(line, table.protocol) for line in table.lines],
+    }
+    told = {name: cells for name, cells in columns.items() if any(cells)}
+    return list(told), [list(cells) for cells in zip(*told.values(), strict=True)]
+
+
+def _difference(line: Line, common: Mapping[str, Any]) -> str:
+    absent = object()
+    keys = dict.fromkeys((*line.protocol, *common))
+    return _words(
+        {
+            key: line.protocol.get(key)
+            for key in keys
+            if line.protocol.get(key, absent) != common.get(key, absent)
+        }
+    )
+
+
+def _words(protocol: Mapping[str, Any]) -> str:
+    return "; ".join(_phrase(key, value) for key, value in protocol.items())
+
+
+def _phrase(key: str, value: object) -> str:
+    if key == "uses_truth":
+        return "USES GROUND TRUTH" if value else "uses no ground truth"
+    values = value if isinstance(value, list) else [value]
+    return f"{key.replace('_', ' ')} {', '.join(_word(each) for each in values)}"
+
+
+def _word(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)

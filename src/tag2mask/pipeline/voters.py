@@ -1,0 +1,209 @@
+"""The artifacts of voters: from a table of a recipe to seeds."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, assert_never
+
+from tag2mask import config
+from tag2mask.artifacts.build import Artifact, Request
+from tag2mask.artifacts.files import file_digest
+from tag2mask.artifacts.tables import Index
+from tag2mask.errors import ModelError
+from tag2mask.pipeline.builder import Builder
+from tag2mask.stages import cam, localize, localize_text, prompts, seed
+
+
+@dataclass(frozen=True)
+class VoterArtifacts:
+    """What one voter made, and the knobs that made it."""
+
+    settings: config.Voter
+    scale: float
+    localize: Artifact
+    cam: Artifact
+    seed: Artifact
+
+
+@dataclass(frozen=True)
+class VoterMaker:
+    """Asks a builder for the artifacts of voters.
+
+    Attributes:
+        builder: Makes them.
+        index: The images.
+        table: Opens the finished index.
+        num_images: Of the train split.
+        random_seed: Of every training.
+    """
+
+    builder: Builder
+    index: Artifact
+    table: Callable[[], Index]
+    num_images: int
+    random_seed: int
+
+    def make(self, name: str, settings: config.Voter) -> Mapping[str, VoterArtifacts]:
+        """Ask for the voters of one table: each training at each input scale."""
+        made = {}
+        for trained_name, trained in self.trainings(name, settings).items():
+            for scale in settings.scales:
+                subject = f"{trained_name}-{scale:g}"
+                cams = self._cam(trained, settings, scale, subject)
+                made[subject] = VoterArtifacts(
+                    settings,
+                    scale,
+                    trained,
+                    cams,
+                    self._seed(cams, settings.seed, subject),
+                )
+        return made
+
+    def trainings(self, name: str, settings: config.Voter) -> Mapping[str, Artifact]:
+        """Ask for the trained networks of one table, by name."""
+        match settings:
+            case config.Classifier():
+                return {
+                    f"{name}-{dropout:g}": self._classifier(
+                        f"{name}-{dropout:g}", settings, dropout
+                    )
+                    for dropout in settings.dropout
+                }
+            case config.CaCl() | config.Clims():
+                return {name: self._text_taught(name, settings)}
+            case _:
+                assert_never(settings)
+
+    def first_training(self, name: str, settings: config.Voter) -> Artifact:
+        """Ask for the first trained network of one table only."""
+        if isinstance(settings, config.Classifier):
+            first = {"dropout": settings.dropout[:1]}
+            settings = settings.model_copy(update=first)
+        return next(iter(self.trainings(name, settings).values()))
+
+    def _classifier(
+        self, subject: str, voter: config.Classifier, dropout: float
+    ) -> Artifact:
+        settings = training_settings(voter) | {
+            "dropout": dropout,
+            "random_seed": self.random_seed,
+        }
+        for key in ("scales", "cam", "seed"):
+            settings.pop(key)
+        return self.builder.make(
+            Request("localize", localize.VERSION, settings, {"index": self.index}),
+            lambda folder: localize.run(
+                self.table(),
+                voter,
+                folder,
+                dropout=dropout,
+                random_seed=self.random_seed,
+                runtime=self.builder.runtime,
+            ),
+            subject=subject,
+            num_images=voter.steps * voter.batch,
+        )
+
+    def _text_taught(self, name: str, voter: config.CaCl | config.Clims) -> Artifact:
+        texts = self._prompts(name, voter)
+        inputs = {"index": self.index, "prompts": texts}
+        warm = None
+        if (start := localize_text.warm_classifier(voter)) is not None:
+            warm = self._classifier(f"{name}-warm-start", start, start.dropout[0])
+            inputs["warm_start"] = warm
+        settings = training_settings(voter) | {
+            "image_text": prompts.image_text_settings(voter.image_text),
+            "random_seed": self.random_seed,
+        }
+        told_by_inputs = ("prompts", "warm_start", "classifier")
+        for key in ("scales", "cam", "seed", "pairs_at_once", *told_by_inputs):
+            settings.pop(key)
+        return self.builder.make(
+            Request("localize", localize_text.VERSION, settings, inputs),
+            lambda folder: localize_text.run(
+                self.table(),
+                voter,
+                localize_text.Teaching(
+                    prompts.read_vectors(texts.folder), warm.folder if warm else None
+                ),
+                folder,
+                random_seed=self.random_seed,
+                runtime=self.builder.runtime,
+            ),
+            subject=name,
+            num_images=voter.steps * voter.batch,
+        )
+
+    def _prompts(self, name: str, voter: config.CaCl | config.Clims) -> Artifact:
+        settings = {
+            "image_text": prompts.image_text_settings(voter.image_text),
+            "prompts": prompts.prompt_settings(voter.prompts),
+        }
+        return self.builder.make(
+            Request("prompts", prompts.VERSION, settings, {"index": self.index}),
+            lambda folder: prompts.run(
+                self.table().class_names[1:],
+                voter.prompts,
+                voter.image_text,
+                folder,
+                runtime=self.builder.runtime,
+            ),
+            subject=name,
+        )
+
+    def _cam(
+        self, trained: Artifact, voter: config.Voter, scale: float, subject: str
+    ) -> Artifact:
+        def run(folder: Path) -> None:
+            table = self.table()
+            cam.run(
+                table,
+                localize.load(trained.folder, voter, num_classes=table.num_classes),
+                voter.cam,
+                folder,
+                scale=scale,
+                runtime=self.builder.runtime,
+            )
+
+        settings = voter.cam.model_dump(mode="json") | {"scale": scale}
+        inputs = {"index": self.index, "localize": trained}
+        return self.builder.make(
+            Request("cam", cam.VERSION, settings, inputs),
+            run,
+            subject=subject,
+            num_images=self.num_images,
+        )
+
+    def _seed(self, cams: Artifact, settings: config.Seeding, subject: str) -> Artifact:
+        inputs = {"index": self.index, "cam": cams}
+        return self.builder.make(
+            Request("seed", seed.VERSION, settings.model_dump(mode="json"), inputs),
+            lambda folder: seed.run(
+                self.table(),
+                cams.folder / "cams",
+                settings,
+                folder,
+                threshold=cam.read_threshold(cams.folder),
+                runtime=self.builder.runtime,
+            ),
+            subject=subject,
+            num_images=self.num_images,
+        )
+
+
+def training_settings(training: config.Training) -> dict[str, Any]:
+    """Return a table's knobs, a local weights file counting by its content.
+
+    Raises:
+        ModelError: If that file is missing.
+    """
+    settings = training.model_dump(mode="json")
+    if training.weights not in ("hub", "none"):
+        path = Path(training.weights)
+        if not path.is_file():
+            raise ModelError(
+                f"there is no weights file {path.absolute()}; `weights` is 'hub', "
+                f"'none' or a path relative to the current folder"
+            )
+        settings["weights"] = file_digest(path)
+    return settings
