@@ -18,6 +18,10 @@ from tag2mask.stages.prompts import TextVectors
 NUM_TAGS = 3
 
 
+class CrashError(Exception):
+    """Stands for a crash."""
+
+
 class Colours(nn.Module):
     """Sees the mean colour of a picture, and half of the square of it."""
 
@@ -226,6 +230,38 @@ def test_what_is_trained_gives_activation_maps(taught, tmp_path):
     assert {"contrast", "background", "size", "active", "theta", "passing"} <= set(
         log.split(",")
     )
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_interrupted_and_resumed_is_unbroken(taught, tmp_path, monkeypatch, step):
+    """Weights, thresholds of the gate and counts of contexts."""
+    taught(tmp_path / "unbroken", steps=4)
+    make_losses = localize_text.make_losses
+
+    def make_broken(*parts):
+        losses = make_losses(*parts)
+
+        def stop(network, batch, number):
+            if number == step:
+                raise CrashError
+            return losses(network, batch, number)
+
+        return stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(localize_text, "make_losses", make_broken)
+        with pytest.raises(CrashError):
+            taught(tmp_path / "broken", steps=4)
+    taught(tmp_path / "broken", steps=4)
+    one, other = (
+        read_weights(tmp_path / name / "weights.safetensors")
+        for name in ("unbroken", "broken")
+    )
+    assert set(one) == set(other) > {"gate.theta", "chosen"}
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert (tmp_path / "broken" / "choices.json").read_bytes() == (
+        tmp_path / "unbroken" / "choices.json"
+    ).read_bytes()
 
 
 def test_choices_tell_thresholds_and_contexts(taught, tmp_path):
