@@ -4,6 +4,7 @@ import pytest
 
 from tag2mask import Runtime, load_recipe, plan, run
 from tag2mask.artifacts.files import read_json
+from tag2mask.errors import ModelError
 
 VOTERS = """
 [voters.t]
@@ -78,6 +79,13 @@ def test_the_warm_start_is_the_classifier_voter(taught, work):
     ]
     # a-0.1 has the same network, schedule and dropout: it is trained once
     assert localized == ["a-0.1", "a-0.3", "t"]
+
+
+def test_an_image_text_model_is_opened_before_any_training(taught, tmp_path):
+    absent = taught(f"voters.t.image_text.folder={tmp_path / 'absent'}")
+    with pytest.raises(ModelError, match="absent"):
+        run(absent, tmp_path / "work", runtime=Runtime(workers=1))
+    assert not (tmp_path / "work" / "localize").exists()
 
 
 @pytest.mark.parametrize(

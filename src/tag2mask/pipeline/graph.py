@@ -70,6 +70,8 @@ class Graph:
             self.made.labels = self._truth()
         else:
             for name, settings in recipe.voters.items():
+                self._maker.ask_prompts(name, settings)
+            for name, settings in recipe.voters.items():
                 self.made.voters.update(self._maker.make(name, settings))
             self.made.labels = self.made.vote = self._vote()
         self.made.segment = self._segment(self.made.labels)

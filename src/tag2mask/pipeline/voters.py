@@ -43,6 +43,14 @@ class VoterMaker:
     num_images: int
     random_seed: int
 
+    def ask_prompts(self, name: str, settings: config.Voter) -> None:
+        """Ask for a voter's prompts, before hours are spent on the voters before it.
+
+        An image-text model that cannot be had is told then.
+        """
+        if isinstance(settings, config.CaCl | config.Clims):
+            self._prompts(name, settings)
+
     def make(self, name: str, settings: config.Voter) -> Mapping[str, VoterArtifacts]:
         """Ask for the voters of one table: each training at each input scale."""
         made = {}
