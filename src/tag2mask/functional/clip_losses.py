@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tag2mask.functional.precision import at_least_float32
+
 Reduction = Literal["mean", "sum"]
 
 MARGIN = 0.5
@@ -110,7 +112,7 @@ def contrast_loss(
         margin: By how much the first should be above the second. Cosines of CLIP
             differ by less than 0.2, so that at 0.5 all pairs are active.
     """
-    gap = margin - _at_least_float32(foreground) + _at_least_float32(background)
+    gap = margin - at_least_float32(foreground) + at_least_float32(background)
     num_pairs = max(1, len(gap))
     return Contrast(gap.clamp_min(0).sum() / num_pairs, (gap > 0).sum() / num_pairs)
 
@@ -149,7 +151,7 @@ def background_suppression(
 
 def size_prior(probabilities: Float[Tensor, "b t h w"]) -> Float[Tensor, ""]:
     """Mean of the maps of all classes, those not shown included (CA-CL, eq. 13)."""
-    return _at_least_float32(probabilities).mean()
+    return at_least_float32(probabilities).mean()
 
 
 def ca_cl_losses(
@@ -214,7 +216,7 @@ def clims_losses(
     """
     num_pairs = max(1, len(pairs.foreground))
     attraction = _attraction(pairs.foreground).sum() / num_pairs
-    unrelated = _at_least_float32(pairs.background).clamp_min(0)
+    unrelated = at_least_float32(pairs.background).clamp_min(0)
     repulsion = _repulsion(unrelated).sum() / num_pairs
     suppression = background_suppression(
         pairs.foreground_to_backgrounds,
@@ -230,16 +232,12 @@ def clims_losses(
     )
 
 
-def _at_least_float32(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
 def _repulsion(similarities: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    s = _at_least_float32(similarities)
+    s = at_least_float32(similarities)
     return -torch.log1p(-s.clamp(max=LARGEST_COSINE))
 
 
 def _attraction(similarities: Float[Tensor, "p"]) -> Float[Tensor, "p"]:
-    s = _at_least_float32(similarities)
+    s = at_least_float32(similarities)
     above = s.clamp_min(SMALLEST_COSINE)
     return (above - s) / SMALLEST_COSINE - above.log()

@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, interpolate
 
+from tag2mask.functional.precision import at_least_float32
+
 
 class Pairs(NamedTuple):
     """Images with one class each that they show, by image and then by class.
@@ -81,7 +83,7 @@ def cosines(
         texts: n vectors per pair, of any length.
     """
     return cosine_similarity(
-        _at_least_float32(images).unsqueeze(1), _at_least_float32(texts), dim=2
+        at_least_float32(images).unsqueeze(1), at_least_float32(texts), dim=2
     )
 
 
@@ -92,7 +94,3 @@ def choose_context(similarities: Float[Tensor, "p m"]) -> Int64[Tensor, "p"]:
         similarities: Of the foreground to its class in each of m >= 1 contexts.
     """
     return similarities.detach().argmax(dim=1)
-
-
-def _at_least_float32(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    return values.to(torch.promote_types(values.dtype, torch.float32))

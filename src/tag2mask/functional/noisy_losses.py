@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from tag2mask.functional.precision import at_least_float32
 from tag2mask.functional.shapes import BACKGROUND, IGNORE
 
 WeightFrom = Literal["constrained", "plain", "eq4"]
@@ -70,7 +71,7 @@ def log_constrained(
     """
     if tau <= 0:
         raise ValueError(f"tau must be above 0, got {tau}")
-    scores = _at_least_float32(logits)
+    scores = at_least_float32(logits)
     norm = torch.linalg.vector_norm(scores, dim=1, keepdim=True)
     stretched: Tensor = scores / (tau * norm.clamp_min(SMALLEST_NORM))
     return stretched.log_softmax(dim=1)
@@ -182,7 +183,7 @@ def cross_entropy_loss(
         logits: Raw scores of all classes; half precision is computed in float32.
         labels: Class of each pixel; ``IGNORE`` counts nowhere.
     """
-    scores = _at_least_float32(logits)
+    scores = at_least_float32(logits)
     summed = cross_entropy(scores, labels.long(), ignore_index=IGNORE, reduction="sum")
     return summed / (labels != IGNORE).sum().clamp_min(1)
 
@@ -208,10 +209,6 @@ def background_shares(
     )
 
 
-def _at_least_float32(logits: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
 def _log_probabilities(
     logits: Float[Tensor, "b k h w"], tau: float, weight_from: WeightFrom
 ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b k h w"]]:
@@ -221,10 +218,10 @@ def _log_probabilities(
             log_p = log_constrained(logits, tau=tau)
             return log_p, log_p.detach()
         case "plain":
-            plain = _at_least_float32(logits.detach()).log_softmax(dim=1)
+            plain = at_least_float32(logits.detach()).log_softmax(dim=1)
             return log_constrained(logits, tau=tau), plain
         case "eq4":
-            log_p = _at_least_float32(logits).log_softmax(dim=1)
+            log_p = at_least_float32(logits).log_softmax(dim=1)
             return log_p, log_p.detach()
         case _:
             assert_never(weight_from)
