@@ -9,6 +9,8 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import json
+import re
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,3 +116,20 @@ def finished(load, world):
     work = world.parent / "work"
     summary = run(load(), work, runtime=Runtime(workers=1), name="tiny")
     return Finished(work, summary, json.loads(summary.read_text()))
+
+
+@pytest.fixture
+def call_cli(monkeypatch, capsys):
+    """Run a command as a user does; return exit code, lines and errors."""
+    from tag2mask import cli
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tag2mask", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        lines = [re.sub(" +", " ", line).rstrip() for line in captured.out.splitlines()]
+        return caught.value.code or 0, lines, captured.err
+
+    return run

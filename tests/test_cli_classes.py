@@ -1,28 +1,17 @@
 """``tag2mask classes``: what an image-text model is told."""
 
 import re
-import sys
+from functools import partial
 
 import pytest
 
-from tag2mask import cli
 from tag2mask.stages import prompts
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """Run ``tag2mask classes`` as a user does; return exit code, lines and errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tag2mask", "classes", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        lines = [re.sub(" +", " ", line).rstrip() for line in captured.out.splitlines()]
-        return caught.value.code or 0, lines, captured.err
-
-    return run
+def call(call_cli):
+    """Run ``tag2mask classes``."""
+    return partial(call_cli, "classes")
 
 
 @pytest.fixture

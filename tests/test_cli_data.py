@@ -3,30 +3,20 @@
 import re
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from PIL import Image
 
 import fakes
-from tag2mask import cli
 
 OPTIONS = {"check": {"--set", "--workers"}, "coco-masks": {"--out", "--workers"}}
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """Run ``tag2mask data`` as a user does; return exit code, lines and errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tag2mask", "data", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        lines = [re.sub(" +", " ", line).rstrip() for line in captured.out.splitlines()]
-        return caught.value.code or 0, lines, captured.err
-
-    return run
+def call(call_cli):
+    """Run ``tag2mask data``."""
+    return partial(call_cli, "data")
 
 
 @pytest.fixture

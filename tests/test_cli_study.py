@@ -1,13 +1,10 @@
 """``tag2mask study``: runs, a plan, and what a user may get wrong."""
 
-import re
 import shutil
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-
-from tag2mask import cli
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 STUDY = """
@@ -24,19 +21,9 @@ quoted_from = "Somewhere, table 1"
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """Run ``tag2mask study`` as a user does; return exit code, lines and errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tag2mask", "study", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        lines = [re.sub(" +", " ", line).rstrip() for line in captured.out.splitlines()]
-        return caught.value.code or 0, lines, captured.err
-
-    return run
+def call(call_cli):
+    """Run ``tag2mask study``."""
+    return partial(call_cli, "study")
 
 
 @pytest.fixture
