@@ -446,7 +446,22 @@ def test_a_score_that_is_undefined_leaves_no_mean():
         (42.0, 1.7321),
     ]
     assert "| a | \N{EN DASH} | \N{EN DASH} | 3 |" in as_markdown(table)
-    assert as_csv(table).splitlines()[1].startswith('a,,,,3,,40.0,43.0,,"score cam')
+    assert as_csv(table).splitlines()[1].startswith('a,,,,3,,,40.0,43.0,,"score cam')
+
+
+def test_background_taken_for_objects_is_a_mean_over_random_seeds():
+    def told(recall):
+        one = result("a", 0, 40.0)
+        return one._replace(score={**one.score, "recall": {"background": recall}})
+
+    # 100 - 90 and 100 - 80
+    study = make(rows=rows("a"), random_seeds=[0, 1])
+    table = tabulate(study, [told(90.0), told(80.0)._replace(random_seed=1)], name="n")
+    assert table.lines[0].false_positives == 15.0
+    assert "| background called object % |" in as_markdown(table)
+    assert as_csv(table).splitlines()[1].startswith("a,,40.0,0.0,2,,15.0,40.0,40.0,")
+    half = tabulate(study, [told(90.0), told(None)], name="n")
+    assert half.lines[0].false_positives is None
 
 
 def test_the_best_of_each_group_stands_out():
@@ -524,8 +539,8 @@ def test_csv_and_json_hold_every_value():
     assert first.pop("protocol") == second.pop("protocol")
     assert first == {
         "row": "a", "group": "", "mean": "43.0", "sd": "3.0", "num_random_seeds": "3",
-        "quoted": "60.0", "random_seed_0": "40.0", "random_seed_1": "43.0",
-        "random_seed_2": "46.0",
+        "quoted": "60.0", "background_called_object": "", "random_seed_0": "40.0",
+        "random_seed_1": "43.0", "random_seed_2": "46.0",
     }  # fmt: skip
     record = as_record(table, Path("work/studies/n-1"))
     assert record["rows"][1]["runs"][2] == {
@@ -591,7 +606,7 @@ def test_axes_hold_their_scores_in_round_steps(scores, low, high, step):
 def test_the_tables_of_the_paper_are_shipped():
     assert [path.stem for path in SHIPPED] == [
         "ca-cl-losses", "ca-cl-modules", "ca-cl-num-templates", "ca-cl-num-words",
-        "ca-cl-templates",
+        "ca-cl-suppression", "ca-cl-templates",
     ]  # fmt: skip
 
 
@@ -616,7 +631,8 @@ def shipped(world):
     ("name", "num_rows", "random_seeds"),
     [
         ("ca-cl-templates", 6, (0, 1, 2)),
-        ("ca-cl-modules", 3, (0, 1, 2)),
+        ("ca-cl-modules", 5, (0, 1, 2)),
+        ("ca-cl-suppression", 2, (0, 1, 2)),
         ("ca-cl-losses", 4, (0, 1, 2)),
         ("ca-cl-num-templates", 31, (0,)),
         ("ca-cl-num-words", 5, (0,)),
@@ -649,7 +665,7 @@ def test_the_warm_start_is_that_of_the_taught_voter(modules):
     }
     warm = networks.pop("warm start")
     assert len(warm) == 1
-    assert [warm < taught for taught in networks.values()] == [True, True]
+    assert [warm < taught for taught in networks.values()] == [True, True, True, True]
 
 
 def test_the_recipe_as_it_is_is_one_run_for_all_studies(shipped):
@@ -658,6 +674,7 @@ def test_the_recipe_as_it_is_is_one_run_for_all_studies(shipped):
         "ca-cl-templates": "DCPS: all but origami",
         "ca-cl-modules": "DCPS + ITCL + CSBS",
         "ca-cl-losses": "ITC + BGS + REG",
+        "ca-cl-suppression": "with CSBS",
         "ca-cl-num-templates": f"templates = {four}",
         "ca-cl-num-words": "words = 5",
     }

@@ -94,11 +94,13 @@ def as_csv(table: StudyTable) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
         ["row", "group", "mean", "sd", "num_random_seeds", "quoted"]
+        + ["background_called_object"]
         + [f"random_seed_{seed}" for seed in seeds]
         + ["protocol"]
     )
     for line in table.lines:
         numbers = [line.mean, line.spread, len(line.results), line.quoted]
+        numbers.append(line.false_positives)
         scores = [each.score["miou"] for each in line.results]
         cells = [line.row.name, line.row.group, *numbers, *scores]
         writer.writerow([*cells, _words(line.protocol)])
@@ -122,6 +124,7 @@ def as_record(table: StudyTable, folder: Path) -> dict[str, Any]:
                 "mean": line.mean,
                 "sd": line.spread,
                 "quoted": line.quoted,
+                "background_called_object": line.false_positives,
                 "protocol": dict(line.protocol),
                 "runs": [_run_record(each, folder) for each in line.results],
             }
@@ -145,6 +148,10 @@ def _cells(table: StudyTable) -> tuple[list[str], list[list[str]]]:
         "group": [line.row.group for line in table.lines],
         "mIoU %": [number(line.mean, _DIGITS) for line in table.lines],
         "sd": [number(line.spread, _DIGITS) for line in table.lines],
+        "background called object %": [
+            "" if line.false_positives is None else f"{line.false_positives:.1f}"
+            for line in table.lines
+        ],
         "random seeds": [str(len(line.results)) for line in table.lines],
         "quoted": [
             "" if line.quoted is None else f"{line.quoted:g}" for line in table.lines

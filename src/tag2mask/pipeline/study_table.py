@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from tag2mask.config.study_schema import Row, Study
+from tag2mask.data.classes.names import BACKGROUND_NAME
 
 
 class Result(NamedTuple):
@@ -36,6 +37,8 @@ class Line(NamedTuple):
         mean: Over the random seeds; None where a score is undefined.
         spread: Standard deviation over them, n - 1; None for one.
         quoted: Published score.
+        false_positives: Share of the true background that is called an object, percent,
+            mean over the random seeds; None where a score does not tell.
         is_best: Whether its mean is the highest of its group.
         protocol: How it was scored, but for what differs between random seeds.
     """
@@ -45,6 +48,7 @@ class Line(NamedTuple):
     mean: float | None
     spread: float | None
     quoted: float | None
+    false_positives: float | None
     is_best: bool
     protocol: Mapping[str, Any]
 
@@ -95,12 +99,15 @@ def _line(study: Study, results: Sequence[Result]) -> Line:
     row = results[0].row
     known = [each.score["miou"] for each in results if each.score["miou"] is not None]
     is_known = len(known) == len(results)
+    recall = [each.score.get("recall", {}).get(BACKGROUND_NAME) for each in results]
+    missed = [100 - each for each in recall if each is not None]
     return Line(
         row,
         tuple(results),
         round(fmean(known), 4) if is_known else None,
         round(stdev(known), 4) if is_known and len(known) > 1 else None,
         study.quoted.get(row.name),
+        round(fmean(missed), 4) if len(missed) == len(results) else None,
         is_best=False,
         protocol=_protocol(results[0].score),
     )
