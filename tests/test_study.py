@@ -606,7 +606,7 @@ def test_axes_hold_their_scores_in_round_steps(scores, low, high, step):
 def test_the_tables_of_the_paper_are_shipped():
     assert [path.stem for path in SHIPPED] == [
         "ca-cl-losses", "ca-cl-modules", "ca-cl-num-templates", "ca-cl-num-words",
-        "ca-cl-suppression", "ca-cl-templates",
+        "ca-cl-suppression", "ca-cl-templates", "voc-mini-ca-cl",
     ]  # fmt: skip
 
 
@@ -636,6 +636,7 @@ def shipped(world):
         ("ca-cl-losses", 4, (0, 1, 2)),
         ("ca-cl-num-templates", 31, (0,)),
         ("ca-cl-num-words", 5, (0,)),
+        ("voc-mini-ca-cl", 11, (0, 1, 2)),
     ],
 )
 def test_a_shipped_study_has_rows_that_differ(shipped, name, num_rows, random_seeds):
