@@ -102,6 +102,8 @@ class Study(Schema):
     """For each key the values of which it takes every choice, the small ones first."""
     quoted: dict[str, float] = Field(default_factory=dict)
     """Published scores by the name of a row, mIoU in percent."""
+    others: dict[str, float] = Field(default_factory=dict)
+    """Published scores of methods that are not run: lines below the rows."""
     quoted_from: str = ""
     """Where they were published, and for which data."""
 
@@ -146,7 +148,10 @@ class Study(Schema):
         for name in self.quoted:
             if name not in names:
                 raise ValueError(f"quoted: no row is {name!r}{nearest(name, names)}")
-        if bool(self.quoted) != bool(self.quoted_from):
+        for name in self.others:
+            if name in names:
+                raise ValueError(f"others: {name!r} is a row; put it into quoted")
+        if bool(self.quoted or self.others) != bool(self.quoted_from):
             raise ValueError("quoted and quoted_from belong together: give both")
         return self
 

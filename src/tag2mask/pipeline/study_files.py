@@ -27,6 +27,7 @@ def write_study(table: StudyTable, folder: Path) -> None:
     spots = [
         Spot(line.row.name, [each.score["miou"] for each in line.results], line.is_best)
         for line in table.lines
+        if line.results
     ]
     chart = spread_chart(
         spots,
@@ -70,7 +71,7 @@ def captions(table: StudyTable) -> Iterator[str]:
     group = " of its group" if any(line.row.group for line in table.lines) else ""
     yield f"mIoU in %: {told}. Bold: the highest{group}."
     yield f"Protocol: {_words(table.protocol)}."
-    if study.quoted:
+    if study.quoted_from:
         yield f"Quoted, not measured here: {study.quoted_from}."
     settings = ", ".join(f"`{each}`" for each in table.settings)
     yield f"Recipe: {study.recipe}{' with ' if settings else ''}{settings}."
@@ -101,7 +102,7 @@ def as_csv(table: StudyTable) -> str:
     for line in table.lines:
         numbers = [line.mean, line.spread, len(line.results), line.quoted]
         numbers.append(line.false_positives)
-        scores = [each.score["miou"] for each in line.results]
+        scores = [each.score["miou"] for each in line.results] or [None] * len(seeds)
         cells = [line.row.name, line.row.group, *numbers, *scores]
         writer.writerow([*cells, _words(line.protocol)])
     return stream.getvalue()
@@ -152,7 +153,7 @@ def _cells(table: StudyTable) -> tuple[list[str], list[list[str]]]:
             "" if line.false_positives is None else f"{line.false_positives:.1f}"
             for line in table.lines
         ],
-        "random seeds": [str(len(line.results)) for line in table.lines],
+        "random seeds": [str(len(line.results) or "") for line in table.lines],
         "quoted": [
             "" if line.quoted is None else f"{line.quoted:g}" for line in table.lines
         ],

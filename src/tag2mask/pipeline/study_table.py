@@ -33,7 +33,7 @@ class Line(NamedTuple):
 
     Attributes:
         row: Which variant.
-        results: One for each random seed.
+        results: One for each random seed; none of a method that is only quoted.
         mean: Over the random seeds; None where a score is undefined.
         spread: Standard deviation over them, n - 1; None for one.
         quoted: Published score.
@@ -92,6 +92,10 @@ def tabulate(
     lines = [line._replace(is_best=line.row.name in best) for line in lines]
     texts = [json.dumps(line.protocol) for line in lines]
     common = lines[texts.index(Counter(texts).most_common(1)[0][0])].protocol
+    lines += [
+        Line(Row(name=other), (), None, None, score, None, False, common)
+        for other, score in study.others.items()
+    ]
     return StudyTable(name, study, (*study.set, *overrides), tuple(lines), common)
 
 
