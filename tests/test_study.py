@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tag2mask import Runtime, config
 from tag2mask.artifacts.files import read_json
@@ -17,6 +18,7 @@ from tag2mask.errors import DatasetError, RecipeError, TrainingError
 from tag2mask.pipeline import study as pipeline
 from tag2mask.pipeline.study import list_trials, plan_study, run_study
 from tag2mask.pipeline.study_chart import Spot, fit_axis, spread_chart
+from tag2mask.pipeline.study_classes import class_chart
 from tag2mask.pipeline.study_files import as_csv, as_markdown, as_record, captions
 from tag2mask.pipeline.study_table import Result, tabulate
 from tag2mask.pipeline.voters import VoterMaker
@@ -328,8 +330,14 @@ def test_a_study_makes_what_its_plan_says_and_shares_the_rest(
     assert folder.parent == copied / "studies"
     assert re.fullmatch("mine-[0-9a-f]{12}", folder.name)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "figure.svg", "table.csv", "table.json", "table.md",
+        "classes.svg", "figure.svg", "panels.png", "table.csv", "table.json",
+        "table.md",
     ]  # fmt: skip
+    assert "(classes.svg)" in (folder / "table.md").read_text()
+    ElementTree.parse(folder / "classes.svg")
+    with Image.open(folder / "panels.png") as picture:
+        # photograph, two rows of predictions, truth: 240 pixels and a gap each
+        assert picture.width == 4 * 248 + 8
     for row, line in zip(
         read_json(folder / "table.json")["rows"], table.lines, strict=True
     ):
@@ -705,3 +713,21 @@ def test_the_recipe_as_it_is_is_one_run_for_all_studies(shipped):
     }
     found = {shipped[name][row].recipe.model_dump_json() for name, row in whole.items()}
     assert len(found) == 1
+
+
+# figures of classes and of images
+
+
+def test_a_bar_is_as_long_as_its_score():
+    chart = class_chart({"a<b": {"cat": 50.0, "dog": None}}, title="T")
+    # 500 of the 680 pixels are for 0 to 100
+    assert 'width="250.0"' in chart
+    assert chart.count("<rect") == 2  # one bar and one key of colours
+    assert "a&lt;b" in chart
+    assert "dog" in chart
+
+
+def test_more_rows_than_colours_have_no_chart_of_classes():
+    rows = {str(number): {"cat": 1.0} for number in range(9)}
+    assert class_chart(rows, title="T") is None
+    assert class_chart({}, title="T") is None

@@ -100,6 +100,8 @@ class Study(Schema):
     """For each key of the recipe the values that it takes."""
     subsets: Axes = Field(default_factory=dict)
     """For each key the values of which it takes every choice, the small ones first."""
+    panels: Annotated[int, Field(ge=0, le=50)] = 6
+    """Images that a picture shows as every row sees them, in studies of up to eight."""
     quoted: dict[str, float] = Field(default_factory=dict)
     """Published scores by the name of a row, mIoU in percent."""
     others: dict[str, float] = Field(default_factory=dict)
