@@ -11,7 +11,7 @@ from torch import nn
 
 from tag2mask.data.sampling import Tickets
 from tag2mask.engine.loop import CHECKPOINT, Learner, Length, Losses, fit
-from tag2mask.engine.optimizers import make_optimizer, make_schedule
+from tag2mask.engine.optimizers import RateFactors, make_optimizer, make_schedule
 from tag2mask.engine.progress import Progress
 from tag2mask.engine.runtime import Runtime
 from tag2mask.engine.training_log import TrainingLog, read_log
@@ -74,7 +74,7 @@ class Training:
             model,
             kind=knobs["kind"],
             learning_rate=knobs["learning_rate"],
-            head_factor=2.0,
+            factors=RateFactors(head=2.0),
             momentum=0.9,
             weight_decay=0.01,
         )

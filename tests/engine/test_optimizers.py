@@ -3,13 +3,13 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW
 
-from tag2mask.engine.optimizers import make_optimizer, make_schedule
+from tag2mask.engine.optimizers import RateFactors, make_optimizer, make_schedule
 from tag2mask.functional.schedules import cosine, poly
 
 KNOBS = {
     "kind": "sgd",
     "learning_rate": 0.1,
-    "head_factor": 10.0,
+    "factors": RateFactors(head=10.0),
     "momentum": 0.9,
     "weight_decay": 0.01,
 }
@@ -39,6 +39,20 @@ def test_head_has_a_group_and_a_rate_of_its_own():
     }  # fmt: skip
     assert names(model, head) == {"head.0.weight", "head.0.bias"}
     assert (body["lr"], head["lr"]) == (0.1, 1.0)
+
+
+def test_biases_have_groups_and_rates_of_their_own():
+    # 1, 2, 10 and 20 times the rate, as the field trains ResNet38
+    model = Network()
+    knobs = KNOBS | {"factors": RateFactors(head=10.0, bias=2.0)}
+    groups = make_optimizer(model, **knobs).param_groups
+    assert [names(model, group) for group in groups] == [
+        {"body.weight", "headlight.weight"},
+        {"body.bias", "headlight.bias"},
+        {"head.0.weight"},
+        {"head.0.bias"},
+    ]
+    assert [group["lr"] for group in groups] == pytest.approx([0.1, 0.2, 1.0, 2.0])
 
 
 def test_frozen_parameters_take_no_part():
@@ -78,11 +92,13 @@ def trained(steps=3, **changes):
     ("kind", "knob", "value"),
     [
         ("sgd", "learning_rate", 2e-3),
-        ("sgd", "head_factor", 1.0),
+        ("sgd", "factors", RateFactors(head=1.0)),
+        ("sgd", "factors", RateFactors(head=10.0, bias=2.0)),
         ("sgd", "momentum", 0.0),
         ("sgd", "weight_decay", 0.5),
         ("adamw", "learning_rate", 2e-3),
-        ("adamw", "head_factor", 1.0),
+        ("adamw", "factors", RateFactors(head=1.0)),
+        ("adamw", "factors", RateFactors(head=10.0, bias=2.0)),
         ("adamw", "weight_decay", 0.5),
     ],
 )

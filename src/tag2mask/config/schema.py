@@ -28,6 +28,10 @@ class Vote(Schema):
 
     tie: Literal["lowest_id"] = "lowest_id"
     """A tie goes to the lowest class id, hence to background first."""
+    select: Literal["all", "agreement", "oracle"] = "all"
+    """Which voters vote: those solely best in at least one class, by IoU with the vote
+    of the others (``agreement``, of at least three [ours]) or with the ground truth of
+    the train split (``oracle`` [paper]: every score after it says so)."""
 
 
 class Segment(Training):
@@ -140,5 +144,10 @@ class Recipe(Schema):
             raise ValueError(
                 f"segment.min_support ({self.segment.min_support}) is more than there "
                 f"are voters ({num_voters})"
+            )
+        if self.vote.select == "agreement" and num_voters < 3:
+            raise ValueError(
+                f"vote.select = 'agreement' needs at least 3 voters, each of which is "
+                f"compared with the vote of the others; there are {num_voters}"
             )
         return self

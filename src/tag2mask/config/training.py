@@ -13,12 +13,16 @@ from pydantic import (
 
 from tag2mask.config.base import Precision, Schema
 
+RESNET38D = "resnet38d"
+_FROZEN = ("conv1a", "b2", "b2_1", "b2_2")
+
 
 class Schedule(Schema):
     """How long and how fast, on what part of which images."""
 
     freeze: tuple[str, ...] = ()
-    """Parts of the backbone that do not train, as ``blocks.0``."""
+    """Parts of the backbone that do not train, as ``blocks.0``. Where it is not told,
+    those of ``resnet38d`` are conv1a and the blocks b2 [peer]."""
     steps: PositiveInt = 20_000
     """Optimiser steps."""
     batch: PositiveInt = 10
@@ -33,6 +37,8 @@ class Schedule(Schema):
     learning_rate: PositiveFloat = 1e-3
     head_factor: PositiveFloat = 10.0
     """Learning rate of the head over that of the backbone [peer]."""
+    bias_factor: PositiveFloat = 1.0
+    """Learning rate of biases over that of their weights; 2 [peer]."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of SGD; AdamW has its own."""
     weight_decay: NonNegativeFloat = 5e-4
@@ -58,12 +64,20 @@ class Training(Schedule):
     """A schedule and the network that it trains."""
 
     backbone: str = "resnet50"
-    """Any timm model."""
+    """Any timm model, or ``resnet38d``."""
     weights: str = "hub"
-    """``hub`` (timm's ImageNet weights), ``none``, or a safetensors or pth file."""
+    """``hub`` (timm's ImageNet weights), ``none``, or a safetensors or pth file; a file
+    for ``resnet38d``, which no hub has."""
     backbone_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Further arguments of ``timm.create_model``, as ``pad_type = "same"``; ``mean``
-    and ``std`` of the inputs, one number in [0, 1] for all channels, else timm's."""
+    and ``std`` of the inputs, one number in [0, 1] for all channels, else timm's.
+    ``resnet38d`` has ``width`` beside them, a factor of its channels."""
     output_stride: Literal[8, 16, 32] = 16
     dilate: bool = True
     """Keep the receptive field by dilation where a stride is taken out."""
+
+    @model_validator(mode="after")
+    def _freeze_as_published(self) -> "Training":
+        if self.backbone == RESNET38D and "freeze" not in self.model_fields_set:
+            object.__setattr__(self, "freeze", _FROZEN)
+        return self

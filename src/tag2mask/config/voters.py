@@ -12,14 +12,14 @@ from pydantic import (
     model_validator,
 )
 
-from tag2mask.config.base import Crf, Dropouts, Precision, Scales, Schema
+from tag2mask.config.base import Crf, Dropouts, Fraction, Precision, Scales, Schema
 from tag2mask.config.image_text import (
     ClipModel,
     Gate,
     ImageTextTable,
     Prompts,
 )
-from tag2mask.config.training import Schedule, Training
+from tag2mask.config.training import RESNET38D, Schedule, Training
 from tag2mask.data.classes import TEMPLATES
 
 
@@ -63,11 +63,24 @@ class Seeding(Schema):
         return self
 
 
+class Saliency(Schema):
+    """Maps of what stands out, as a second teacher of a classifier (EPS, CVPR 2021)."""
+
+    folder: str
+    """Folder of grey pictures as large as the images, below ``data.root``: 255 stands
+    out. One for each image of the train split."""
+    tau: Fraction = 0.4
+    """Least share of a tag's map on what stands out; with less it is none of it
+    [paper]."""
+    balance: Fraction = 0.5
+    """Share of the foreground in the estimate, lambda [paper]."""
+
+
 class Classifier(Training):
     """A voter: the activation maps of a multi-label classifier (multi-seed, eq. 1-2).
 
-    Each dropout is a network of its own; each scale is another reading of it. Every
-    pair is one voter, named NAME-dropout-scale.
+    Each dropout is a network of its own, or a way to read the first; each scale is
+    another reading of it. Every pair is one voter, named NAME-dropout-scale.
     """
 
     method: Literal["classifier"] = "classifier"
@@ -79,6 +92,16 @@ class Classifier(Training):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dropout: Dropouts = (0.05, 0.10, 0.20, 0.30)
     """Probability of dropping a channel before the head [paper]."""
+    dropout_layer: Literal["auto", "dropout7", "b7"] = "auto"
+    """``dropout7`` is before the head, ``b7`` within the last block of ``resnet38d``,
+    whose own 0.5 it replaces. ``auto``: dropout7, but b7 where ``resnet38d`` learns
+    from saliency, as the network of EPS has no other [peer]."""
+    mode: Literal["train", "mc"] = "train"
+    """``train``: a network for each dropout [paper]. ``mc``: one, trained with the
+    first dropout, of which each voter reads every image without some channels: a
+    quarter of the trainings [ours]."""
+    saliency: Saliency | None = None
+    """None: tags alone."""
     scales: Scales = (1.0, 1.2)
     """Input scale of each voter; multiplies every scale of ``cam`` [paper]."""
     cam: CamInference = CamInference()
@@ -88,6 +111,23 @@ class Classifier(Training):
     def num_voters(self) -> int:
         """How many ballots the table casts."""
         return len(self.dropout) * len(self.scales)
+
+    @property
+    def last_dropout(self) -> Literal["dropout7", "b7"]:
+        """Which layer ``dropout`` is of."""
+        if self.dropout_layer != "auto":
+            return self.dropout_layer
+        has_b7 = self.backbone == RESNET38D
+        return "b7" if has_b7 and self.saliency is not None else "dropout7"
+
+    @model_validator(mode="after")
+    def _layer_is_there(self) -> "Classifier":
+        if self.dropout_layer == "b7" and self.backbone != RESNET38D:
+            raise ValueError(
+                f"dropout_layer = 'b7' is a block of {RESNET38D}; the backbone "
+                f"{self.backbone} has 'dropout7' only"
+            )
+        return self
 
 
 class TagTraining(Schedule):

@@ -66,12 +66,9 @@ def run(
         Tag2MaskError: If data, weights or disk do not allow it; run again to continue.
     """
     # what is wrong with data or the segmenter is told before hours are spent on voters
-    dry = Builder(Path(work), Runtime(), dry=True)
+    dry = Builder(Path(work), Runtime(), dry=True, until=until)
     _ask(recipe, dry, name)
-    last = until or STAGES[-1]
-    if STAGES.index(last) >= STAGES.index("segment") and any(
-        step.stage == "segment" and step.state != "finished" for step in dry.steps
-    ):
+    if any(step.stage == "segment" and step.state != "finished" for step in dry.steps):
         training_backbone(_checkable(recipe.segment))
     builder = Builder(Path(work), runtime or Runtime(), until=until)
     graph, scoring, made = _ask(recipe, builder, name)

@@ -10,6 +10,7 @@ from tag2mask.artifacts.tables import Index
 from tag2mask.data.layouts import Listed, Listing
 from tag2mask.models.segmenters import load_segmenter
 from tag2mask.pipeline.builder import Builder
+from tag2mask.pipeline.selection import ask_selection, kept_voters, require_support
 from tag2mask.pipeline.voters import VoterArtifacts, VoterMaker, training_settings
 from tag2mask.stages import index, predict, segment, truth, vote
 from tag2mask.stages.training import WEIGHTS
@@ -23,6 +24,7 @@ class Artifacts:
 
     index: Artifact
     voters: dict[str, VoterArtifacts] = field(default_factory=dict)
+    selection: Artifact | None = None
     vote: Artifact | None = None
     labels: Artifact | None = None
     segment: Artifact | None = None
@@ -46,7 +48,8 @@ class Graph:
             builder,
             self.made.index,
             self.index_table,
-            num_images=len(self.listed("train")),
+            recipe.data,
+            names=[image.name for image in self.listed("train")],
             random_seed=recipe.random_seed,
         )
 
@@ -62,6 +65,11 @@ class Graph:
     def index_table(self) -> Index:
         """Return the finished index."""
         return Index(self.made.index.folder, self.recipe.data.root)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The voters that vote, as far as is known."""
+        return kept_voters(self.made.selection, list(self.made.voters))
 
     def make(self) -> Artifacts:
         """Ask for all artifacts up to the predictions."""
@@ -96,14 +104,20 @@ class Graph:
 
     def _vote(self) -> Artifact:
         seeds = {name: voter.seed for name, voter in self.made.voters.items()}
-        settings = self.recipe.vote.model_dump(mode="json")
-        folders = [LabelFolder(each.folder / "labels") for each in seeds.values()]
+        names = [image.name for image in self.listed("train")]
+        self.made.selection = selection = ask_selection(
+            self.builder, self.recipe, self.made.index, self.index_table, seeds, names
+        )
+        settings = self.recipe.vote.model_dump(mode="json", exclude={"select"})
+        inputs = {"index": self.made.index} | seeds
+        inputs |= {"selection": selection} if selection is not None else {}
+
+        def run(folder: Path) -> None:
+            labels = [LabelFolder(seeds[name].folder / "labels") for name in self.kept]
+            vote.run(self.index_table(), labels, folder, runtime=self.runtime)
+
         return self.builder.make(
-            Request("vote", vote.VERSION, settings, {"index": self.made.index} | seeds),
-            lambda folder: vote.run(
-                self.index_table(), folders, folder, runtime=self.runtime
-            ),
-            num_images=len(self.listed("train")),
+            Request("vote", vote.VERSION, settings, inputs), run, num_images=len(names)
         )
 
     def _truth(self) -> Artifact:
@@ -126,6 +140,8 @@ class Graph:
 
     def _segment(self, labels: Artifact) -> Artifact:
         table = self.recipe.segment
+        if self.made.selection is not None and self.builder.wants("segment"):
+            require_support(self.recipe, self.kept)
         settings = training_settings(table) | {"random_seed": self.recipe.random_seed}
         settings.pop("labels")  # the inputs say which
         inputs = {"index": self.made.index, "labels": labels}

@@ -47,7 +47,7 @@ class Scoring:
         """Ask for every score and proxy."""
         made = self._graph.made
         for name, voter in made.voters.items():
-            self._tag_map(name, voter)
+            self._tag_map(voter)
             self._cam(name, voter)
             self._labels("seed", name, voter.seed, self._seed_protocol(voter))
         if made.vote is not None:
@@ -165,7 +165,6 @@ class Scoring:
         )
 
     def _clean(self, voted: Artifact) -> None:
-        num_voters = len(self._graph.made.voters)
         runtime = self._graph.runtime
         self._score(
             "vote",
@@ -174,7 +173,7 @@ class Scoring:
             self._vote_protocol(),
             {"of": "support"},
             lambda truth: evaluate.score_support(
-                voted.folder, truth, num_voters=num_voters, runtime=runtime
+                voted.folder, truth, num_voters=len(self._graph.kept), runtime=runtime
             ),
         )
 
@@ -185,7 +184,10 @@ class Scoring:
         def run(folder: Path) -> None:
             index = self._graph.index_table()
             proxies.of_vote(
-                {n: LabelFolder(a.folder / "labels") for n, a in voters.items()},
+                {
+                    name: LabelFolder(voters[name].folder / "labels")
+                    for name in self._graph.kept
+                },
                 voted.folder,
                 index.split("train"),
                 folder,
@@ -200,9 +202,9 @@ class Scoring:
             subject="vote",
         )
 
-    def _tag_map(self, name: str, voter: VoterArtifacts) -> None:
+    def _tag_map(self, voter: VoterArtifacts) -> None:
         """Ask how well a network knows the tags of unseen images; once for each."""
-        subject = f"tags of {name.rpartition('-')[0]}"  # its scale is of no account
+        subject = f"tags of {voter.network}"  # how it is read is of no account
         if subject in self.proxies or not self._graph.listed("val"):
             return
 
@@ -250,8 +252,10 @@ class Scoring:
         }
 
     def _vote_protocol(self) -> Protocol:
-        voters = [self._seed_protocol(v) for v in self._graph.made.voters.values()]
-        return {
+        made, by = self._graph.made, self._recipe.vote.select
+        voters = [self._seed_protocol(made.voters[name]) for name in self._graph.kept]
+        chosen = {"select": by} if by != "all" else {}
+        return chosen | {
             "split": "train",
             "scales": sorted({scale for each in voters for scale in each["scales"]}),
             "flip": any(each["flip"] for each in voters),

@@ -13,6 +13,7 @@ from tag2mask.artifacts.work import RUNS, SUMMARY
 from tag2mask.pipeline.builder import Step
 from tag2mask.pipeline.graph import Graph
 from tag2mask.pipeline.scoring import Scoring
+from tag2mask.pipeline.selection import describe_selection
 from tag2mask.stages import proxies, report, segment
 
 VERSION = 1
@@ -117,6 +118,9 @@ def _proxies(scoring: Scoring) -> dict[str, Any]:
 
 
 def _warnings(graph: Graph) -> Iterator[str]:
+    selection = graph.made.selection
+    if selection is not None and selection.state == "finished":
+        yield describe_selection(graph.recipe, graph.kept, len(graph.made.voters))
     trained = graph.made.segment
     if trained is not None and trained.state == "finished":
         warning = segment.collapse_warning(trained.folder)
@@ -162,6 +166,7 @@ def _paths(graph: Graph, made_report: Artifact, folder: Path) -> dict[str, Any]:
             }
             for name, voter in made.voters.items()
         },
+        **({"select": path(made.selection)} if made.selection else {}),
         "vote": path(made.vote),
         "segment": path(made.segment),
         "predict": {name: path(each) for name, each in made.predictions.items()},

@@ -1,6 +1,6 @@
 """The artifacts of voters: from a table of a recipe to seeds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
@@ -11,15 +11,26 @@ from tag2mask.artifacts.files import file_digest
 from tag2mask.artifacts.tables import Index
 from tag2mask.errors import ModelError
 from tag2mask.pipeline.builder import Builder
+from tag2mask.pipeline.readings import Reading, list_readings, open_network
 from tag2mask.stages import cam, localize, localize_text, prompts, seed
 
 
 @dataclass(frozen=True)
 class VoterArtifacts:
-    """What one voter made, and the knobs that made it."""
+    """What one voter made, and the knobs that made it.
+
+    Attributes:
+        settings: Its table.
+        scale: Its input scale.
+        network: Name of its training, which other voters may share.
+        localize: The training.
+        cam: Its activation maps.
+        seed: Its labels.
+    """
 
     settings: config.Voter
     scale: float
+    network: str
     localize: Artifact
     cam: Artifact
     seed: Artifact
@@ -33,15 +44,22 @@ class VoterMaker:
         builder: Makes them.
         index: The images.
         table: Opens the finished index.
-        num_images: Of the train split.
-        random_seed: Of every training.
+        data: Where the images and what belongs to them are.
+        names: Of the images of the train split.
+        random_seed: Of every training, and of channels that are dropped in reading.
     """
 
     builder: Builder
     index: Artifact
     table: Callable[[], Index]
-    num_images: int
+    data: config.Data
+    names: Sequence[str]
     random_seed: int
+
+    @property
+    def num_images(self) -> int:
+        """Images of the train split."""
+        return len(self.names)
 
     def ask_prompts(self, name: str, settings: config.Voter) -> None:
         """Ask for a voter's prompts, before hours are spent on the voters before it.
@@ -52,30 +70,31 @@ class VoterMaker:
             self._prompts(name, settings)
 
     def make(self, name: str, settings: config.Voter) -> Mapping[str, VoterArtifacts]:
-        """Ask for the voters of one table: each training at each input scale."""
+        """Ask for the voters of one table: each reading of each of its networks."""
         made = {}
-        for trained_name, trained in self.trainings(name, settings).items():
-            for scale in settings.scales:
-                subject = f"{trained_name}-{scale:g}"
-                cams = self._cam(trained, settings, scale, subject)
-                made[subject] = VoterArtifacts(
-                    settings,
-                    scale,
-                    trained,
-                    cams,
-                    self._seed(cams, settings.seed, subject),
-                )
+        trainings = self.trainings(name, settings)
+        for reading in list_readings(name, settings, trainings):
+            cams = self._cam(reading, settings)
+            made[reading.subject] = VoterArtifacts(
+                settings,
+                reading.scale,
+                reading.network,
+                reading.trained,
+                cams,
+                self._seed(cams, settings.seed, reading.subject),
+            )
         return made
 
     def trainings(self, name: str, settings: config.Voter) -> Mapping[str, Artifact]:
         """Ask for the trained networks of one table, by name."""
         match settings:
             case config.Classifier():
+                num_networks = 1 if settings.mode == "mc" else len(settings.dropout)
                 return {
                     f"{name}-{dropout:g}": self._classifier(
                         f"{name}-{dropout:g}", settings, dropout
                     )
-                    for dropout in settings.dropout
+                    for dropout in settings.dropout[:num_networks]
                 }
             case config.CaCl() | config.Clims():
                 return {name: self._text_taught(name, settings)}
@@ -94,17 +113,24 @@ class VoterMaker:
     ) -> Artifact:
         settings = training_settings(voter) | {
             "dropout": dropout,
+            "dropout_layer": voter.last_dropout,
             "random_seed": self.random_seed,
         }
-        for key in ("scales", "cam", "seed"):
+        for key in ("mode", "scales", "cam", "seed"):
             settings.pop(key)
+        saliency = None
+        if voter.saliency is not None:
+            saliency = localize.open_saliency(self.data, voter.saliency, self.names)
+            maps = {"maps": saliency.fingerprint(self.names)}
+            settings["saliency"] = settings["saliency"] | maps
+            settings["saliency"].pop("folder")
         return self.builder.make(
             Request("localize", localize.VERSION, settings, {"index": self.index}),
             lambda folder: localize.run(
                 self.table(),
-                voter,
+                voter.model_copy(update={"dropout": (dropout,)}),
                 folder,
-                dropout=dropout,
+                saliency=saliency,
                 random_seed=self.random_seed,
                 runtime=self.builder.runtime,
             ),
@@ -159,26 +185,30 @@ class VoterMaker:
             subject=name,
         )
 
-    def _cam(
-        self, trained: Artifact, voter: config.Voter, scale: float, subject: str
-    ) -> Artifact:
+    def _cam(self, reading: Reading, voter: config.Voter) -> Artifact:
         def run(folder: Path) -> None:
             table = self.table()
             cam.run(
                 table,
-                localize.load(trained.folder, voter, num_classes=table.num_classes),
+                open_network(
+                    reading,
+                    voter,
+                    num_classes=table.num_classes,
+                    random_seed=self.random_seed,
+                ),
                 voter.cam,
                 folder,
-                scale=scale,
+                scale=reading.scale,
                 runtime=self.builder.runtime,
             )
 
-        settings = voter.cam.model_dump(mode="json") | {"scale": scale}
-        inputs = {"index": self.index, "localize": trained}
+        knobs = reading.knobs(random_seed=self.random_seed)
+        settings = voter.cam.model_dump(mode="json") | knobs
+        inputs = {"index": self.index, "localize": reading.trained}
         return self.builder.make(
             Request("cam", cam.VERSION, settings, inputs),
             run,
-            subject=subject,
+            subject=reading.subject,
             num_images=self.num_images,
         )
 

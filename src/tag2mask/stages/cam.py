@@ -17,6 +17,7 @@ from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.thresholds import otsu_threshold
 from tag2mask.models.cam_network import CamNetwork
+from tag2mask.models.monte_carlo import MonteCarloCam
 
 VERSION = 2
 THRESHOLD = "threshold.json"
@@ -29,7 +30,7 @@ _PIXELS_PER_BATCH = {"cpu": 400_000, "cuda": 4_000_000}
 
 def run(
     index: Index,
-    network: CamNetwork,
+    network: CamNetwork | MonteCarloCam,
     settings: config.CamInference,
     folder: Path,
     *,
@@ -55,6 +56,8 @@ def run(
         explain_full_memory(_LESS_MEMORY),
     ):
         for batch, pixels in read_ahead(read, batches):
+            if isinstance(network, MonteCarloCam):
+                network.look_at([image.name for image in batch])
             maps = activation_maps(
                 network.logit_maps,
                 to_batch(pixels, device),

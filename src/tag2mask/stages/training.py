@@ -11,7 +11,7 @@ from tag2mask import config
 from tag2mask.data.augment import Augmentation
 from tag2mask.data.sampling import Tickets
 from tag2mask.engine.loop import CHECKPOINT, Batch, Learner, Length, Losses, fit
-from tag2mask.engine.optimizers import make_optimizer, make_schedule
+from tag2mask.engine.optimizers import RateFactors, make_optimizer, make_schedule
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import ModelError
 from tag2mask.models.backbones import Backbone, make_backbone
@@ -110,7 +110,7 @@ def _learner(
         model,
         kind=training.optimizer,
         learning_rate=training.learning_rate,
-        head_factor=training.head_factor,
+        factors=RateFactors(training.head_factor, training.bias_factor),
         momentum=training.momentum,
         weight_decay=training.weight_decay,
     )
