@@ -155,7 +155,8 @@ def test_override_of_what_is_no_key(recipe):
         ),
         (
             "data.tau=1",
-            "data.tau: there is no such key; did you mean segment.tau?",
+            "data.tau: there is no such key; did you mean "
+            "voters.NAME.saliency.tau or segment.tau?",
         ),
         (
             "voters.small.bootstrap=1",

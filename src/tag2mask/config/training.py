@@ -12,9 +12,7 @@ from pydantic import (
 )
 
 from tag2mask.config.base import Precision, Schema
-
-RESNET38D = "resnet38d"
-_FROZEN = ("conv1a", "b2", "b2_1", "b2_2")
+from tag2mask.models.resnet38d import FROZEN, RESNET38D
 
 
 class Schedule(Schema):
@@ -79,5 +77,5 @@ class Training(Schedule):
     @model_validator(mode="after")
     def _freeze_as_published(self) -> "Training":
         if self.backbone == RESNET38D and "freeze" not in self.model_fields_set:
-            object.__setattr__(self, "freeze", _FROZEN)
+            object.__setattr__(self, "freeze", FROZEN)
         return self

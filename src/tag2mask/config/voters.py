@@ -19,8 +19,9 @@ from tag2mask.config.image_text import (
     ImageTextTable,
     Prompts,
 )
-from tag2mask.config.training import RESNET38D, Schedule, Training
+from tag2mask.config.training import Schedule, Training
 from tag2mask.data.classes import TEMPLATES
+from tag2mask.models.resnet38d import FROZEN, RESNET38D
 
 
 class CamInference(Schema):
@@ -181,6 +182,14 @@ class TextTaught(Training):
     def num_voters(self) -> int:
         """How many ballots the table casts."""
         return len(self.scales)
+
+    @model_validator(mode="after")
+    def _classifier_freezes_as_published(self) -> "TextTaught":
+        table = self.classifier
+        if self.backbone == RESNET38D and "freeze" not in table.model_fields_set:
+            frozen = table.model_copy(update={"freeze": FROZEN})
+            object.__setattr__(self, "classifier", frozen)
+        return self
 
 
 class CaClWeights(Schema):

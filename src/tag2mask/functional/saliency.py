@@ -23,7 +23,7 @@ def saliency_loss(
     tau: float,
     balance: float,
 ) -> Float[Tensor, ""]:
-    """Say how far the maps of an image's tags lie from what stands out (EPS, section 3).
+    """Say how far the maps of the tags lie from what stands out (EPS, section 3).
 
     With M the softmax of the maps over background and tags, the tags whose map lies on
     the salient region make up the foreground, the others belong to the background:

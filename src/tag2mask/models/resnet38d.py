@@ -17,6 +17,8 @@ from tag2mask.errors import ModelError
 from tag2mask.models.channel_dropout import ChannelDropout, channel_dropouts
 
 RESNET38D = "resnet38d"
+FROZEN = ("conv1a", "b2", "b2_1", "b2_2")
+"""What does not train in the field's programs."""
 _STEPS = ("2a", "2b1", "2b2")
 _KERNELS = {2: (3, 3), 3: (1, 3, 1)}
 _STEM = 64
