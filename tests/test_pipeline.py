@@ -49,7 +49,11 @@ def test_plan_computes_nothing(load, tmp_path):
     steps = plan(load(), tmp_path / "work")
     assert not (tmp_path / "work").exists()
     assert {step.state for step in steps} == {"to do"}
-    assert {step.stage for step in steps} == set(STAGES) - {"truth", "prompts"}
+    assert {step.stage for step in steps} == set(STAGES) - {
+        "truth",
+        "prompts",
+        "select",
+    }
 
 
 def test_plan_names_each_stage_before_what_needs_it(load, tmp_path):
@@ -339,6 +343,8 @@ def test_what_is_made_from_truth_says_so_however_it_is_asked_for(tmp_path):
         "vote.labels=truth",
         "voters.a.seed.labels=truth",
         "voters.a.method=truth",
+        "voters.a.saliency={folder='masks'}",
+        "vote.select=truth",
         "segment.masks=masks",
         "segment.labels=masks",
         "predict.labels=truth",
