@@ -10,6 +10,7 @@ from tag2mask.artifacts.build import Artifact, Request
 from tag2mask.artifacts.files import file_digest
 from tag2mask.artifacts.tables import Index
 from tag2mask.errors import ModelError
+from tag2mask.pipeline import seed_thresholds
 from tag2mask.pipeline.builder import Builder
 from tag2mask.pipeline.readings import Reading, list_readings, open_network
 from tag2mask.stages import cam, localize, localize_text, prompts, seed
@@ -69,8 +70,28 @@ class VoterMaker:
         if isinstance(settings, config.CaCl | config.Clims):
             self._prompts(name, settings)
 
-    def make(self, name: str, settings: config.Voter) -> Mapping[str, VoterArtifacts]:
-        """Ask for the voters of one table: each reading of each of its networks."""
+    def first_seeds(self, voters: Mapping[str, config.Voter]) -> dict[str, Artifact]:
+        """Ask for the seeds that voters agree with, where one of them wants to agree.
+
+        They are the voters' own seeds wherever these need no other voter and no mask.
+        """
+        if all(each.seed.alpha != "agreement" for each in voters.values()):
+            return {}
+        made: dict[str, VoterArtifacts] = {}
+        for name, settings in voters.items():
+            made |= self.make(name, seed_thresholds.without_others(settings), {})
+        return {subject: voter.seed for subject, voter in made.items()}
+
+    def make(
+        self, name: str, settings: config.Voter, first_seeds: Mapping[str, Artifact]
+    ) -> Mapping[str, VoterArtifacts]:
+        """Ask for the voters of one table: each reading of each of its networks.
+
+        Args:
+            name: Of the table.
+            settings: The table.
+            first_seeds: Those of all voters, for one that agrees with the others.
+        """
         made = {}
         trainings = self.trainings(name, settings)
         for reading in list_readings(name, settings, trainings):
@@ -81,7 +102,7 @@ class VoterMaker:
                 reading.network,
                 reading.trained,
                 cams,
-                self._seed(cams, settings.seed, reading.subject),
+                self._seed(cams, settings.seed, reading.subject, first_seeds),
             )
         return made
 
@@ -212,21 +233,52 @@ class VoterMaker:
             num_images=self.num_images,
         )
 
-    def _seed(self, cams: Artifact, settings: config.Seeding, subject: str) -> Artifact:
-        inputs = {"index": self.index, "cam": cams}
+    def _seed(
+        self,
+        cams: Artifact,
+        settings: config.Seeding,
+        subject: str,
+        first_seeds: Mapping[str, Artifact],
+    ) -> Artifact:
+        others = {each: made for each, made in first_seeds.items() if each != subject}
+        threshold = self._threshold(cams, settings, others)
+        inputs = {"index": self.index, "cam": cams, **threshold.inputs}
+        masks = {} if threshold.masks is None else {"masks": threshold.masks}
         return self.builder.make(
-            Request("seed", seed.VERSION, settings.model_dump(mode="json"), inputs),
+            Request(
+                "seed",
+                seed.VERSION,
+                settings.model_dump(mode="json") | masks,
+                inputs,
+                uses_truth=threshold.masks is not None,
+            ),
             lambda folder: seed.run(
                 self.table(),
                 cams.folder / "cams",
                 settings,
                 folder,
-                threshold=cam.read_threshold(cams.folder),
+                threshold=threshold.find(),
                 runtime=self.builder.runtime,
             ),
             subject=subject,
             num_images=self.num_images,
         )
+
+    def _threshold(
+        self, cams: Artifact, settings: config.Seeding, others: Mapping[str, Artifact]
+    ) -> seed_thresholds.Threshold:
+        runtime = self.builder.runtime
+        match settings.alpha:
+            case "agreement":
+                return seed_thresholds.by_agreement(
+                    cams, others, self.table, runtime=runtime
+                )
+            case "oracle":
+                return seed_thresholds.by_truth(
+                    cams, self.data, self.names, self.table, runtime=runtime
+                )
+            case _:
+                return seed_thresholds.by_otsu(cams)
 
 
 def training_settings(training: config.Training) -> dict[str, Any]:
