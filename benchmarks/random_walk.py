@@ -2,10 +2,10 @@
 
     python benchmarks/random_walk.py [--repeats N] [--device cpu|cuda]
 
-At 64x64 it is compared with repeated squaring of the dense transition matrix, as IRNet's
-authors do it (8 products for 256 steps), both on the same single core; the matrix is
-given, the affinities of ours are timed too. Then larger maps, where the dense matrix no
-longer fits: 94x125 with 3 classes is a photograph of PASCAL VOC at stride 4.
+At 64x64 it is compared with repeated squaring of the dense transition matrix, as the
+field does it (8 products for 256 steps), both on the same single core; the matrix is
+given, while ours includes its affinities. Then larger maps, whose dense matrices take
+gigabytes: 94x125 with 3 classes is a photograph of PASCAL VOC at stride 4.
 
 Prints JSON: median and quartiles in milliseconds, of processor time of the thread on a
 CPU, which other work on the machine disturbs less than the clock, and of the clock;

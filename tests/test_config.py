@@ -245,7 +245,13 @@ def test_number_of_voters_is_the_grid(recipe):
 
 @pytest.mark.parametrize(
     ("table", "alpha", "background"),
-    [({}, "otsu", None), ({"background": 0.3}, None, 0.3), ({"alpha": 4.0}, 4.0, None)],
+    [
+        ({}, "otsu", None),
+        ({"background": 0.3}, None, 0.3),
+        ({"alpha": 4.0}, 4.0, None),
+        ({"alpha": "agreement"}, "agreement", None),
+        ({"alpha": "oracle"}, "oracle", None),
+    ],
 )
 def test_background_score_is_alpha_or_a_constant(table, alpha, background):
     seeding = Seeding(**table)
