@@ -10,9 +10,9 @@ from tag2mask.artifacts.build import Artifact, Request
 from tag2mask.artifacts.files import file_digest
 from tag2mask.artifacts.tables import Index
 from tag2mask.errors import ModelError
-from tag2mask.pipeline import seed_thresholds
 from tag2mask.pipeline.builder import Builder
 from tag2mask.pipeline.readings import Reading, list_readings, open_network
+from tag2mask.pipeline.seed_thresholds import ThresholdFinder, without_others
 from tag2mask.stages import cam, localize, localize_text, prompts, seed
 
 
@@ -79,7 +79,7 @@ class VoterMaker:
             return {}
         made: dict[str, VoterArtifacts] = {}
         for name, settings in voters.items():
-            made |= self.make(name, seed_thresholds.without_others(settings), {})
+            made |= self.make(name, without_others(settings), {})
         return {subject: voter.seed for subject, voter in made.items()}
 
     def make(
@@ -241,7 +241,10 @@ class VoterMaker:
         first_seeds: Mapping[str, Artifact],
     ) -> Artifact:
         others = {each: made for each, made in first_seeds.items() if each != subject}
-        threshold = self._threshold(cams, settings, others)
+        finder = ThresholdFinder(
+            self.table, self.data, self.names, self.builder.runtime
+        )
+        threshold = finder.choose(settings, cams, others)
         inputs = {"index": self.index, "cam": cams, **threshold.inputs}
         masks = {} if threshold.masks is None else {"masks": threshold.masks}
         return self.builder.make(
@@ -263,22 +266,6 @@ class VoterMaker:
             subject=subject,
             num_images=self.num_images,
         )
-
-    def _threshold(
-        self, cams: Artifact, settings: config.Seeding, others: Mapping[str, Artifact]
-    ) -> seed_thresholds.Threshold:
-        runtime = self.builder.runtime
-        match settings.alpha:
-            case "agreement":
-                return seed_thresholds.by_agreement(
-                    cams, others, self.table, runtime=runtime
-                )
-            case "oracle":
-                return seed_thresholds.by_truth(
-                    cams, self.data, self.names, self.table, runtime=runtime
-                )
-            case _:
-                return seed_thresholds.by_otsu(cams)
 
 
 def training_settings(training: config.Training) -> dict[str, Any]:
