@@ -19,7 +19,7 @@ from tag2mask.functional.crf import (
     CrfPreset,
     dense_crf,
     dense_crf_exact,
-    label_scores,
+    scores_from_labels,
 )
 from tag2mask.functional.shapes import IGNORE
 
@@ -97,7 +97,7 @@ def test_two_colours_by_hand():
 # 98.4, 98.6, 98.9 %.
 @pytest.mark.parametrize(
     ("name", "max_difference", "min_agreement"),
-    [("seeds", 0.02, 0.965), ("irn_labels", 0.02, 0.965), ("deeplab", 0.02, 0.97)],
+    [("seeds", 0.02, 0.965), ("irnet", 0.02, 0.965), ("deeplab", 0.02, 0.97)],
 )
 def test_agrees_with_all_pairs(name, max_difference, min_agreement):
     differences, agreements = [], []
@@ -256,7 +256,7 @@ def test_min_score_itself_is_kept():
 
 
 def test_presets_are_those_of_the_field():
-    assert PRESETS == {"seeds": SEEDS, "irn_labels": IRN_LABELS, "deeplab": DEEPLAB}
+    assert PRESETS == {"seeds": SEEDS, "irnet": IRN_LABELS, "deeplab": DEEPLAB}
     assert SEEDS == (3, 3, 80, 13, 10, 10)
     assert IRN_LABELS == (3, 3, 50, 5, 10, 10)
     assert DEEPLAB == (1, 3, 67, 3, 4, 10)
@@ -313,7 +313,7 @@ def test_threads_equal_one_after_the_other():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"preset": "seed"}, "one of seeds, irn_labels, deeplab, got 'seed'"),
+        ({"preset": "seed"}, "one of seeds, irnet, deeplab, got 'seed'"),
         (
             {"preset": SEEDS._replace(spatial_sxy=0.0)},
             r"spatial_sxy must be finite and at least 0.1, got 0.0",
@@ -357,32 +357,36 @@ def test_wrong_arguments_are_refused(arguments, message):
         dense_crf(**arguments)
 
 
-def test_label_scores_share_the_rest():
-    labels = torch.tensor([[0, 2, IGNORE]])
-    scores = label_scores(labels, num_classes=3)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_scores_from_labels_share_the_rest(dtype):
+    labels = torch.tensor([[0, 15, IGNORE]], dtype=dtype)
+    scores = scores_from_labels(labels, (0, 7, 15))
     third = 1 / 3
     expected = torch.tensor(
         [[[0.7, 0.15, third]], [[0.15, 0.15, third]], [[0.15, 0.7, third]]]
     )
     torch.testing.assert_close(scores, expected)
-    sure = label_scores(labels, num_classes=3, certainty=1.0)
+    sure = scores_from_labels(labels, (0, 7, 15), certainty=1.0)
     assert sure[:, 0, 1].tolist() == [0, 0, 1]
+    assert scores_from_labels(labels[:, :1], (0,)).tolist() == [[[pytest.approx(0.7)]]]
 
 
 @pytest.mark.parametrize(
-    ("label", "options", "message"),
+    ("label", "class_ids", "certainty", "message"),
     [
-        (3, {"num_classes": 3}, r"lie in \[0, 3\) or be 255, got 3"),
-        (-1, {"num_classes": 3}, "got -1"),
-        (0, {"num_classes": 0}, "between 1 and 255, got 0"),
-        (0, {"num_classes": 256}, "between 1 and 255, got 256"),
-        (0, {"num_classes": 3, "certainty": 0.0}, "above 0 and at most 1, got 0.0"),
-        (0, {"num_classes": 3, "certainty": 1.1}, "above 0 and at most 1, got 1.1"),
+        (3, (0, 2), 0.7, r"labels must be one of \[0, 2\] or 255, got 3"),
+        (-1, (0, 2), 0.7, "got -1"),
+        (0, (), 0.7, r"class_ids must be 1 to 255 different ids, got \[\]"),
+        (0, (0, 2, 0), 0.7, r"different ids, got \[0, 2, 0\]"),
+        (0, range(256), 0.7, "class_ids must be 1 to 255"),
+        (0, (0, 2), 0.0, "above 0 and at most 1, got 0.0"),
+        (0, (0, 2), 1.1, "above 0 and at most 1, got 1.1"),
     ],
 )
-def test_label_scores_out_of_range_are_refused(label, options, message):
+def test_labels_that_are_no_scores_are_refused(label, class_ids, certainty, message):
+    labels = torch.full((2, 2), label)
     with pytest.raises(ValueError, match=message):
-        label_scores(torch.full((2, 2), label), **options)
+        scores_from_labels(labels, class_ids, certainty=certainty)
 
 
 def pydensecrf_marginals(scores: Tensor, image: Tensor, knobs: CrfPreset) -> Tensor:
@@ -412,8 +416,8 @@ def test_labels_are_those_of_pydensecrf_on_photographs(name, index):
     with Image.open(path) as photograph:
         image = torch.from_numpy(np.array(photograph.convert("RGB").crop(CROP)))
     scores = make_scores(4, *image.shape[:2])
-    if name == "irn_labels":
-        scores = label_scores(scores.argmax(dim=0), num_classes=4)
+    if name == "irnet":
+        scores = scores_from_labels(scores.argmax(dim=0), range(4))
     reference = pydensecrf_marginals(scores, image, PRESETS[name])
     marginals = dense_crf(scores, image, preset=name)
     assert agreement(marginals, reference) > 0.999

@@ -86,7 +86,7 @@ def test_presets_of_the_crf_differ():
     image = (image.int() + noise).clamp(0, 255).to(torch.uint8)
     found = [
         seed.seed_labels(cams, image, settings(background=0.4, crf=crf))
-        for crf in ("none", "seeds", "irn_labels", "deeplab")
+        for crf in ("none", "seeds", "irnet", "deeplab")
     ]
     assert len({tuple(each.flatten().tolist()) for each in found}) == len(found)
 

@@ -138,7 +138,7 @@ def predict(
     ] = None,
     flip: Annotated[bool | None, typer.Option(help="Average with the mirror.")] = None,
     crf: Annotated[
-        Literal["none", "seeds", "irn_labels", "deeplab"] | None,
+        Literal["none", "seeds", "irnet", "deeplab"] | None,
         typer.Option(help="Preset of the dense CRF."),
     ] = None,
     device: Device = "auto",

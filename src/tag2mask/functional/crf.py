@@ -8,13 +8,13 @@ Both kernels are normalised symmetrically: ``K`` becomes ``D^-1/2 K D^-1/2`` wit
 row sums of ``K`` in ``D``; a pixel counts as a neighbour of itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
 from tag2mask.functional.shapes import IGNORE, MAX_CLASSES
@@ -54,11 +54,11 @@ class CrfPreset(NamedTuple):
 SEEDS = CrfPreset(3.0, 3.0, 80.0, 13.0, 10.0, 10)
 """Seeds made of class activation maps (PSA, SEAM, EPS)."""
 IRN_LABELS = CrfPreset(3.0, 3.0, 50.0, 5.0, 10.0, 10)
-"""Hard labels to train IRNet on; scores from `label_scores`."""
+"""Hard labels to train IRNet on; scores from `scores_from_labels`."""
 DEEPLAB = CrfPreset(1.0, 3.0, 67.0, 3.0, 4.0, 10)
 """Predictions of a segmenter; scores are its softmax."""
 PRESETS: Mapping[str, CrfPreset] = MappingProxyType(
-    {"seeds": SEEDS, "irn_labels": IRN_LABELS, "deeplab": DEEPLAB}
+    {"seeds": SEEDS, "irnet": IRN_LABELS, "deeplab": DEEPLAB}
 )
 
 
@@ -139,35 +139,44 @@ def dense_crf_exact(
     return marginals.reshape(scores.shape).to(scores.device, torch.float32)
 
 
-def label_scores(
-    labels: Int[Tensor, "h w"], *, num_classes: int, certainty: float = 0.7
+def scores_from_labels(
+    labels: Integer[Tensor, "h w"],
+    class_ids: Sequence[int],
+    *,
+    certainty: float = 0.7,
 ) -> Float[Tensor, "k h w"]:
     """Turn hard labels into scores for `dense_crf`.
 
     A pixel's own label gets ``certainty``, the others share the rest equally. A pixel
-    of ``IGNORE`` (255) gets the same score for all labels.
+    of ``IGNORE`` (255) gets the same score for all labels. The default is what PSA and
+    IRNet use.
 
     Args:
-        labels: Values in ``[0, num_classes)`` or ``IGNORE``.
-        num_classes: Number of labels, background included; 1 to 255.
+        labels: Class ids, or ``IGNORE``.
+        class_ids: The class of each channel of the result, each once; 1 to 255 of them.
         certainty: Probability that a label is right; above 0 and at most 1.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of its range, or a label is not in
+            ``class_ids``.
     """
-    if not 1 <= num_classes <= MAX_CLASSES:
-        raise ValueError(f"num_classes must lie between 1 and 255, got {num_classes}")
+    ids = torch.tensor(list(class_ids), dtype=torch.int64, device=labels.device)
+    if not 1 <= len(ids) <= MAX_CLASSES or len(ids.unique()) < len(ids):
+        raise ValueError(
+            f"class_ids must be 1 to {MAX_CLASSES} different ids, got {ids.tolist()}"
+        )
     if not 0 < certainty <= 1:
         raise ValueError(f"certainty must lie above 0 and at most 1, got {certainty}")
-    wrong = labels[((labels < 0) | (labels >= num_classes)) & (labels != IGNORE)]
-    if len(wrong):
+    is_own = labels == ids.view(-1, 1, 1)
+    is_open = labels == IGNORE
+    strange = labels[~(is_own.any(dim=0) | is_open)]
+    if len(strange):
         raise ValueError(
-            f"labels must lie in [0, {num_classes}) or be {IGNORE}, got {wrong[0]}"
+            f"labels must be one of {ids.tolist()} or {IGNORE}, got {strange[0].item()}"
         )
-    classes = torch.arange(num_classes, device=labels.device).view(-1, 1, 1)
-    rest = (1 - certainty) / max(num_classes - 1, 1)
-    scores = torch.where(labels == classes, certainty, rest)
-    return scores.masked_fill(labels == IGNORE, 1 / num_classes).float()
+    rest = (1 - certainty) / max(len(ids) - 1, 1)
+    scores = torch.where(is_own, certainty, rest)
+    return scores.masked_fill(is_open, 1 / len(ids)).float()
 
 
 class _Lattices(NamedTuple):
