@@ -18,7 +18,8 @@ from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
 from tag2mask.functional.shapes import IGNORE, MAX_CLASSES
-from tag2mask.kernels import permutohedral
+from tag2mask.kernels import mean_field, permutohedral
+from tag2mask.kernels.lanes import LANES
 
 SMALLEST_SCORE = 1e-5
 """Where scores are clipped before the logarithm, as the field does."""
@@ -103,12 +104,17 @@ def dense_crf(
             f"min_score must leave at least one label: expected at most the largest "
             f"score, {largest.max().item():.3g}, got {min_score}"
         )
-    marginals = torch.zeros_like(all_scores, memory_format=torch.contiguous_format)
     if kept.sum() == 1:
-        marginals[kept] = 1.0
-    else:
-        pixels = image.detach().cpu().numpy()
-        marginals[kept] = _mean_field(all_scores[kept], _join_lattices(pixels, knobs))
+        return kept.float()[:, None, None].expand(scores.shape).clone()
+    logs = (all_scores if kept.all() else all_scores[kept]).clamp(SMALLEST_SCORE)
+    planes = logs.log2_().flatten(1).contiguous().numpy()
+    lattices = _join_lattices(image.detach().cpu().numpy(), knobs)
+    marginals = torch.from_numpy(_mean_field(planes, lattices))
+    marginals = marginals.reshape(-1, *scores.shape[1:])
+    if not kept.all():
+        found = torch.zeros(scores.shape)
+        found[kept] = marginals
+        marginals = found
     return marginals.to(scores.device)
 
 
@@ -125,10 +131,10 @@ def dense_crf_exact(
     """
     knobs = _resolve(preset)
     _check(scores, image)
-    places = torch.from_numpy(_features(image.cpu().numpy(), knobs.spatial_sxy))
+    places = torch.from_numpy(_features(image.cpu().numpy(), knobs.spatial_sxy)).T
     colours = torch.from_numpy(
         _features(image.cpu().numpy(), knobs.bilateral_sxy, knobs.bilateral_srgb)
-    )
+    ).T
     kernel = knobs.spatial_weight * _normalised_gaussian(places)
     kernel += knobs.bilateral_weight * _normalised_gaussian(colours)
     evidence = scores.detach().to("cpu", torch.float64).flatten(1)
@@ -204,14 +210,20 @@ def _join_lattices(image: np.ndarray, knobs: CrfPreset) -> _Lattices:
     num_rows, column = 1, 0
     for weight, sxy, srgb in kernels:
         features = _features(image, sxy, srgb)
-        path, num_vertices = permutohedral.build_lattice(
+        path, mass = permutohedral.build_lattice(
             features, num_rows, column, vertices, weights
         )
-        num_rows += num_vertices
-        columns = (column, column + features.shape[1] + 1)
+        columns = (column, column + len(features) + 1)
+        before = np.zeros(num_rows, np.float32)
         permutohedral.normalise(
-            num_rows, path, columns, vertices, weights, weight * _BITS
+            path,
+            np.concatenate([before, mass]),
+            columns,
+            vertices,
+            weights,
+            weight * _BITS,
         )
+        num_rows += len(mass)
         paths.append(path)
         column = columns[1]
     return _Lattices(
@@ -219,28 +231,26 @@ def _join_lattices(image: np.ndarray, knobs: CrfPreset) -> _Lattices:
     )
 
 
-def _mean_field(scores: Tensor, lattices: _Lattices) -> Tensor:
-    """Iterate algorithm 1 on the scores of the labels that take part."""
-    num_labels, height, width = scores.shape
-    lanes = permutohedral.LANES
-    length = -(-num_labels // lanes) * lanes
-    # padding has nearly no score: finite, as the kernels' fast maths asks
-    padded = torch.full((height * width, length), -1e30)
-    padded[:, :num_labels] = scores.clamp_min(SMALLEST_SCORE).log2_().flatten(1).T
-    evidence = padded.numpy()
-    nothing = np.empty((0, length), np.float32)
-    marginals = np.empty_like(evidence)
+def _mean_field(logs: np.ndarray, lattices: _Lattices) -> np.ndarray:
+    """Iterate algorithm 1 on the logarithms of scores, labels x pixels."""
+    num_labels, num_pixels = logs.shape
+    length = -(-num_labels // LANES) * LANES
+    evidence = np.empty((num_pixels, length), np.float32)
+    mean_field.into_rows(logs, evidence)
+    no_rows = np.empty((0, length), np.float32)
+    no_labels = np.empty((0, num_pixels), np.float32)
     vertices, weights, path, num_rows, iterations = lattices
-    sliced, spare = nothing, np.empty((num_rows, length), np.float32)
+    sliced, spare = no_rows, np.empty((num_rows, length), np.float32)
     for _ in range(iterations):
         splat = spare
         splat.fill(0)
-        permutohedral.update(evidence, vertices, weights, sliced, splat, nothing)
+        mean_field.update(evidence, vertices, weights, sliced, splat, no_labels)
         permutohedral.blur(splat, path)
         spare = sliced if len(sliced) else np.empty_like(splat)
         sliced = splat
-    permutohedral.update(evidence, vertices, weights, sliced, nothing, marginals)
-    return torch.from_numpy(marginals)[:, :num_labels].T.reshape(scores.shape)
+    marginals = logs  # what is evidence by now makes room
+    mean_field.update(evidence, vertices, weights, sliced, no_rows, marginals)
+    return marginals
 
 
 def _features(
@@ -248,12 +258,12 @@ def _features(
 ) -> permutohedral.Floats:
     """Place, and colour where ``srgb`` is given, in standard deviations."""
     height, width, _ = image.shape
-    features = np.empty((height, width, 2 if srgb is None else 5), np.float32)
-    features[..., 0] = np.arange(width, dtype=np.float32) / np.float32(sxy)
-    features[..., 1] = (np.arange(height, dtype=np.float32) / np.float32(sxy))[:, None]
+    features = np.empty((2 if srgb is None else 5, height, width), np.float32)
+    features[0] = np.arange(width, dtype=np.float32) / np.float32(sxy)
+    features[1] = (np.arange(height, dtype=np.float32) / np.float32(sxy))[:, None]
     if srgb is not None:
-        features[..., 2:] = image / np.float32(srgb)
-    return features.reshape(height * width, -1)
+        features[2:] = image.transpose(2, 0, 1) / np.float32(srgb)
+    return features.reshape(len(features), height * width)
 
 
 def _normalised_gaussian(features: Tensor) -> Tensor:

@@ -1,0 +1,103 @@
+"""The steps of mean field inference over the pixels of an image.
+
+Rows hold one value a label, padded to a multiple of ``LANES``; all arrays are
+contiguous. Energies are logarithms to base 2. See `permutohedral` for the lattices.
+"""
+
+import numpy as np
+from numba import njit
+
+from tag2mask.kernels.lanes import (
+    LANES,
+    add,
+    add_scaled,
+    fill,
+    larger,
+    largest,
+    load,
+    power_of_two,
+    store,
+    total,
+)
+from tag2mask.kernels.permutohedral import Floats, Rows
+
+_BLOCK = 64
+"""Pixels that are turned from planes into rows at a time: they fit the first cache."""
+_NOTHING = np.float32(-1e30)
+"""Evidence of padding: finite, as fast maths asks."""
+_FLUSHED = np.float32(-60.0)
+"""Octaves below the likeliest label at which a label counts as impossible: denormal
+numbers in the lattice cost ten times the time."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def into_rows(planes: Floats, rows: Floats) -> None:
+    """Turn labels x pixels into pixels x labels, padded with no evidence.
+
+    Args:
+        planes: labels x pixels.
+        rows: pixels x labels, to write; at least as many labels.
+    """
+    num_labels, num_pixels = planes.shape
+    for start in range(0, num_pixels, _BLOCK):
+        stop = min(start + _BLOCK, num_pixels)
+        for label in range(num_labels):
+            for pixel in range(start, stop):
+                rows[pixel, label] = planes[label, pixel]
+        for pixel in range(start, stop):
+            for label in range(num_labels, rows.shape[1]):
+                rows[pixel, label] = _NOTHING
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def update(
+    evidence: Floats,
+    vertices: Rows,
+    weights: Floats,
+    sliced: Floats,
+    splat: Floats,
+    marginals: Floats,
+) -> None:
+    """Slice all lattices, take the softmax, and splat it again, pixel by pixel.
+
+    A pixel's row of labels stays in the first cache from reading to writing.
+
+    Args:
+        evidence: pixels x labels: minus the unary energy.
+        vertices: pixels x vertices of all lattices.
+        weights: pixels x vertices of all lattices.
+        sliced: rows x labels: blurred values to read. No rows: nothing is added.
+        splat: rows x labels: values to add to. No rows: nothing is splat.
+        marginals: labels without padding x pixels, to write. No labels: nothing is
+            written.
+    """
+    num_pixels, length = evidence.shape
+    corners = vertices.shape[1]
+    row = np.empty(length, np.float32)
+    reads, splats = sliced.shape[0] > 0, splat.shape[0] > 0
+    for pixel in range(num_pixels):
+        most = fill(_NOTHING)
+        for c in range(0, length, LANES):
+            x = load(evidence, pixel * length + c)
+            if reads:
+                for r in range(corners):
+                    place = vertices[pixel, r] * length + c
+                    x = add_scaled(x, load(sliced, place), weights[pixel, r])
+            most = larger(most, x)
+            store(row, c, x)
+        below = fill(-largest(most))
+        sums = fill(np.float32(0))
+        for c in range(0, length, LANES):
+            x = power_of_two(add(load(row, c), below), _FLUSHED)
+            sums = add(sums, x)
+            store(row, c, x)
+        inverse = np.float32(1) / total(sums)
+        for label in range(marginals.shape[0]):
+            marginals[label, pixel] = row[label] * inverse
+        if splats:
+            for r in range(corners):
+                weight = weights[pixel, r] * inverse
+                for c in range(0, length, LANES):
+                    place = vertices[pixel, r] * length + c
+                    x = add_scaled(load(splat, place), load(row, c), weight)
+                    store(splat, place, x)
