@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from tag2mask.cli import classes, data
+from tag2mask.cli.crf import crf
 from tag2mask.cli.options import (
     Device,
     Overrides,
@@ -154,6 +155,9 @@ def predict(
         model, images, out, change, runtime=make_runtime(device, 0)
     )
     say(f"{count} label maps in {out} ({protocol})")
+
+
+app.command()(crf)
 
 
 @app.command()

@@ -7,6 +7,7 @@ indices count floats from the start of a contiguous array and must lie inside it
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import llvmlite.ir as ir  # type: ignore[import-untyped]
 import numpy as np
@@ -25,27 +26,25 @@ _TERMS = [float(np.log(2) ** n / np.prod(range(1, n + 1))) for n in range(7)]
 """Taylor series of ``2**x``: off by 2e-7 at half an octave, as rounding is."""
 
 Emit = Callable[[ir.IRBuilder, list[ir.Value]], ir.Value]
+Code = tuple[Signature, Callable[..., ir.Value]]
+_word: Callable[[Callable[..., Code]], Callable[..., Any]] = intrinsic
+"""Compiled callers pass values where these functions take their types."""
 
 
-class Lanes(types.Type):  # type: ignore[misc]
+class Lanes(types.Type):
     """The type of a vector, as numba knows it."""
 
-    def __init__(self) -> None:
-        super().__init__(name="Lanes")
 
-
-VECTOR = Lanes()
+VECTOR = Lanes(name="Lanes")
 
 
 @register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: object, kind: types.Type) -> None:
-        super().__init__(manager, kind, _FLOATS)
+        super().__init__(manager, kind, _FLOATS)  # type: ignore[no-untyped-call]
 
 
-def _lower(
-    result: types.Type, arguments: tuple[types.Type, ...], emit: Emit
-) -> tuple[Signature, Callable[..., ir.Value]]:
+def _lower(result: types.Type, arguments: tuple[types.Type, ...], emit: Emit) -> Code:
     """Pair a signature with its code; an array arrives as the pointer to its data."""
     signature = result(*arguments)
 
@@ -127,8 +126,8 @@ def _fold(builder: ir.IRBuilder, vector: ir.Value, join: Emit) -> ir.Value:
     return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
 
-@intrinsic
-def load(_typing, array, index):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+@_word
+def load(_typing: object, array: types.Type, _index: types.Type) -> Code:
     """Return the vector that begins at ``array.flat[index]``."""
     return _lower(
         VECTOR,
@@ -137,28 +136,32 @@ def load(_typing, array, index):  # type: ignore[no-untyped-def]  # noqa: ANN001
     )
 
 
-@intrinsic
-def store(_typing, array, index, vector):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+@_word
+def store(
+    _typing: object, array: types.Type, _index: types.Type, vector: types.Type
+) -> Code:
     """Write a vector to ``array.flat[index]`` and what follows."""
     return _lower(types.void, (array, types.intp, vector), _emit_store)
 
 
-@intrinsic
-def fill(_typing, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+@_word
+def fill(_typing: object, _value: types.Type) -> Code:
     """Return a vector of one value."""
     return _lower(
         VECTOR, (types.float32,), lambda builder, given: _spread(builder, given[0])
     )
 
 
-@intrinsic
-def add_scaled(_typing, total, vector, factor):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+@_word
+def add_scaled(
+    _typing: object, total: types.Type, vector: types.Type, _factor: types.Type
+) -> Code:
     """Return ``total + vector * factor``."""
     return _lower(VECTOR, (total, vector, types.float32), _emit_add_scaled)
 
 
-@intrinsic
-def scaled(_typing, vector, factor):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+@_word
+def scaled(_typing: object, vector: types.Type, _factor: types.Type) -> Code:
     """Return ``vector * factor``."""
     return _lower(
         VECTOR,
@@ -169,8 +172,8 @@ def scaled(_typing, vector, factor):  # type: ignore[no-untyped-def]  # noqa: AN
     )
 
 
-@intrinsic
-def add(_typing, first, second):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+@_word
+def add(_typing: object, first: types.Type, second: types.Type) -> Code:
     """Return the sum of two vectors."""
     return _lower(
         VECTOR,
@@ -179,20 +182,20 @@ def add(_typing, first, second):  # type: ignore[no-untyped-def]  # noqa: ANN001
     )
 
 
-@intrinsic
-def larger(_typing, first, second):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+@_word
+def larger(_typing: object, first: types.Type, second: types.Type) -> Code:
     """Return the larger of two vectors, lane by lane."""
     return _lower(VECTOR, (first, second), _larger)
 
 
-@intrinsic
-def power_of_two(_typing, exponent, floor):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+@_word
+def power_of_two(_typing: object, exponent: types.Type, _floor: types.Type) -> Code:
     """Return ``2**exponent`` of exponents from -126 to 0, and 0 up to ``floor``."""
     return _lower(VECTOR, (exponent, types.float32), _emit_power)
 
 
-@intrinsic
-def largest(_typing, vector):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+@_word
+def largest(_typing: object, vector: types.Type) -> Code:
     """Return the largest value of a vector."""
     return _lower(
         types.float32,
@@ -201,8 +204,8 @@ def largest(_typing, vector):  # type: ignore[no-untyped-def]  # noqa: ANN001, A
     )
 
 
-@intrinsic
-def total(_typing, vector):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+@_word
+def total(_typing: object, vector: types.Type) -> Code:
     """Return the sum of a vector's values."""
     return _lower(
         types.float32,

@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tag2mask.kernels.lanes import LANES, add_scaled, fill, load, scaled, store
+from tag2mask.kernels.lanes import LANES, add_scaled, load, scaled, store
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
