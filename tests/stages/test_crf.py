@@ -18,7 +18,7 @@ SIZE = 32
 
 @pytest.fixture
 def images(tmp_path):
-    """Left half red, right half grey, with a little noise; in a folder and one below."""
+    """Left half red, right half grey, with a little noise; one in a subfolder."""
     generator = np.random.default_rng(0)
     for name in ("a", "sub/b"):
         pixels = np.full((SIZE, SIZE, 3), 128)

@@ -174,3 +174,17 @@ def test_otsu_puts_the_cut_of_alpha_at_the_threshold(tmp_path, index):
         )
         found.append(LabelFolder(folder / "labels")["a"][0].tolist())
     assert found == [[0, 0, 0, 5, 3, 3, 3, 3], [0, 0, 0, 0, 0, 3, 3, 3]]
+
+
+def test_the_crf_runs_where_it_is_told(monkeypatch):
+    seen = []
+
+    def spy(scores, _image, *, preset):
+        seen.append((scores.device.type, preset))
+        return scores
+
+    monkeypatch.setattr(seed, "dense_crf", spy)
+    device = torch.device("meta")  # without values: nothing else may touch them
+    found = seed.seed_labels(*two_halves(), settings(crf="seeds"), device)
+    assert [each for each, _ in seen] == ["meta"]
+    assert found.device.type == "meta"
