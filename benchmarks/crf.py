@@ -23,7 +23,6 @@ elsewhere).
 """
 
 import argparse
-import csv
 import json
 import multiprocessing
 import os
@@ -31,9 +30,8 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -42,7 +40,7 @@ import torch
 import torch.nn.functional as nnf
 from PIL import Image
 
-from tag2mask.functional.crf import PRESETS, CrfPreset, dense_crf, scores_from_labels
+from tag2mask.functional.crf import PRESETS, CrfPreset, dense_crf
 
 SIZE = (375, 500)
 NUM_VOC = 21
@@ -179,115 +177,6 @@ def measure(
     return row
 
 
-class Task(NamedTuple):
-    """An image of the job, the number of its labels, and how to label it."""
-
-    path: Path
-    num_labels: int
-    preset: CrfPreset
-    seed: int
-
-
-def task_inputs(task: Task) -> tuple[torch.Tensor, torch.Tensor]:
-    """The image at its own size, and scores of its labels."""
-    with Image.open(task.path) as image:
-        pixels = torch.from_numpy(np.array(image.convert("RGB")))
-    generator = torch.Generator().manual_seed(task.seed)
-    coarse = 3 * torch.randn(1, task.num_labels, 8, 10, generator=generator)
-    maps = nnf.interpolate(coarse, size=pixels.shape[:2], mode="bicubic")[0]
-    return maps.softmax(dim=0), pixels
-
-
-def label_ours(task: Task) -> torch.Tensor:
-    """Only the labels that can matter."""
-    return ours(*task_inputs(task), task.preset).argmax(dim=0).byte()
-
-
-def label_theirs(task: Task) -> torch.Tensor:
-    """All 21 labels, as the field's code has it."""
-    torch.set_num_threads(1)
-    scores, pixels = task_inputs(task)
-    everything = torch.zeros(NUM_VOC, *scores.shape[1:])
-    everything[: len(scores)] = scores
-    return theirs(everything, pixels, task.preset).argmax(dim=0).byte()
-
-
-def timed(
-    pool: Executor, label: Callable[[Task], torch.Tensor], tasks: list[Task]
-) -> tuple[float, list[torch.Tensor]]:
-    """Seconds by the clock, and labels, of some images."""
-    start = time.perf_counter()
-    labels = list(pool.map(label, tasks))
-    return time.perf_counter() - start, labels
-
-
-def whole_job(tasks: list[Task], with_theirs: bool) -> dict[str, object]:
-    """Both in turn, 16 images at a time, on two cores each."""
-    spawn = multiprocessing.get_context("spawn")
-    seconds, same, pixels = {"tag2mask": 0.0, "pydensecrf2": 0.0}, 0, 0
-    with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2, spawn) as processes:
-        if with_theirs:  # what is imported and compiled is not measured
-            list(processes.map(label_theirs, 4 * tasks[:2]))
-        label_ours(tasks[0])
-        for start in range(0, len(tasks), 16):
-            some = tasks[start : start + 16]
-            took, mine = timed(threads, label_ours, some)
-            seconds["tag2mask"] += took
-            if with_theirs:
-                took, reference = timed(processes, label_theirs, some)
-                seconds["pydensecrf2"] += took
-                for first, second in zip(mine, reference, strict=True):
-                    same += int((first == second).sum())
-                    pixels += first.numel()
-    row: dict[str, object] = {
-        "images": len(tasks),
-        "labels_per_image": round(float(np.mean([t.num_labels for t in tasks])), 2),
-        "images_per_second": round(len(tasks) / seconds["tag2mask"], 2),
-        "peak_resident_mib": round(resident("VmHWM") / 1024),
-    }
-    if with_theirs:
-        row["pydensecrf2_images_per_second"] = round(
-            len(tasks) / seconds["pydensecrf2"], 2
-        )
-        row["times_faster"] = round(seconds["pydensecrf2"] / seconds["tag2mask"], 2)
-        row["equal_labels"] = round(same / pixels, 6)
-    return row
-
-
-def agreement(tasks: list[Task]) -> dict[str, float]:
-    """Share of labels that equal those of pydensecrf2, for every preset."""
-    found = {}
-    for name, preset in PRESETS.items():
-        same, pixels = 0, 0
-        for task in tasks:
-            scores, image = task_inputs(task._replace(num_labels=4))
-            if name == "irnet":
-                scores = scores_from_labels(scores.argmax(dim=0), range(4))
-            labels = [crf(scores, image, preset).argmax(0) for crf in (ours, theirs)]
-            same += int((labels[0] == labels[1]).sum())
-            pixels += labels[0].numel()
-        found[name] = round(same / pixels, 6)
-    return found
-
-
-def list_tasks(options: argparse.Namespace) -> list[Task]:
-    """Images of the folder, evenly spaced if there are more than ``--limit``."""
-    files = {path.name: 2 for path in sorted(options.images.iterdir())}
-    if options.tags is not None:
-        with options.tags.open(encoding="utf-8") as stream:
-            rows = [row for row in csv.DictReader(stream) if row["split"] == "train"]
-        files = {row["image"]: 1 + len(row["tags"].split(";")) for row in rows}
-    names = list(files)
-    if options.limit and options.limit < len(names):
-        chosen = np.linspace(0, len(names) - 1, options.limit).astype(int)
-        names = [names[index] for index in chosen]
-    preset = PRESETS[options.preset]
-    return [
-        Task(options.images / name, files[name], preset, seed)
-        for seed, name in enumerate(names)
-    ]
-
-
 def main() -> None:
     """Print the figures of both numbers of labels, and of the job."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -333,6 +222,8 @@ def main() -> None:
         "rows": rows,
     }
     if options.images is not None:
+        from crf_job import agreement, list_tasks, whole_job
+
         tasks = list_tasks(options)
         result["whole_job"] = whole_job(tasks, "pydensecrf2" in crfs)
         if "pydensecrf2" in crfs:

@@ -72,7 +72,7 @@ def pydensecrf_marginals(scores: Tensor, image: Tensor, knobs: CrfPreset) -> Ten
     field.addPairwiseBilateral(
         sxy=knobs.bilateral_sxy,
         srgb=knobs.bilateral_srgb,
-        rgbim=image.numpy(),
+        rgbim=np.ascontiguousarray(image.numpy()),
         compat=knobs.bilateral_weight,
     )
     marginals = np.array(field.inference(knobs.iterations))

@@ -46,9 +46,9 @@ def labels(tmp_path):
 
 @pytest.fixture
 def maps(tmp_path):
-    """Class 7 on the left, five of eight columns of stride 4."""
-    found = torch.zeros(1, 8, 8)
-    found[:, :, :5] = 0.9
+    """Class 7 on the left, fading out beyond the edge, which lies after column 4."""
+    row = torch.tensor([0.95, 0.9, 0.9, 0.8, 0.6, 0.3, 0.1, 0.0])
+    found = row.expand(1, 8, 8).contiguous()
     write_cams(tmp_path / "maps", "a", Cams(found, (7,)))
     write_cams(tmp_path / "maps", "sub/b", Cams(torch.zeros(0, 8, 8), ()))
     return tmp_path / "maps"
@@ -96,7 +96,8 @@ def test_shrinking_label_maps_keeps_size_and_classes(labels, images, tmp_path, s
     found = LabelFolder(tmp_path / "out")["a"]
     assert found.shape == (SIZE, SIZE)
     assert found.unique().tolist() == [0, 7]
-    assert errors(found, halves()) < 64
+    # four columns are two, or one, of the smaller map
+    assert errors(found, halves()) <= 128 - 64 * (shrink == 2)
 
 
 def test_ignored_pixels_take_a_label_and_nothing_stays_nothing(images, tmp_path):

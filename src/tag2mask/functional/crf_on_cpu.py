@@ -34,12 +34,15 @@ def infer_on_cpu(
         if kept.sum() == 1:
             marginals[item, kept] = 1.0
             continue
-        if len(lattices) <= item % len(images):
-            lattices.append(_join_lattices(images[len(lattices)], preset))
+        if len(images) > 1 or not lattices:
+            lattices = [_join_lattices(images[item % len(images)], preset)]
         mine = scores[item] if kept.all() else scores[item, kept]
         logs = mine.clamp(SMALLEST_SCORE).log2_().flatten(1).contiguous()
-        found = torch.from_numpy(_mean_field(logs.numpy(), lattices[-1]))
-        marginals[item, kept] = found.view_as(mine)
+        # a view of the result where nothing is left out: one copy less
+        found = marginals[item] if kept.all() else torch.empty_like(mine)
+        _mean_field(logs.numpy(), lattices[0], found.flatten(1).numpy())
+        if not kept.all():
+            marginals[item, kept] = found
     return marginals
 
 
@@ -87,9 +90,12 @@ def _join_lattices(image: UInt8[Tensor, "h w 3"], preset: CrfPreset) -> _Lattice
 
 
 def _mean_field(
-    logs: permutohedral.Floats, lattices: _Lattices
-) -> permutohedral.Floats:
-    """Iterate algorithm 1 on the logarithms of scores, labels x pixels."""
+    logs: permutohedral.Floats, lattices: _Lattices, marginals: permutohedral.Floats
+) -> None:
+    """Iterate algorithm 1 on the logarithms of scores, labels x pixels.
+
+    Writes the marginals, of the same shape.
+    """
     num_labels, num_pixels = logs.shape
     length = -(-num_labels // LANES) * LANES
     evidence = np.empty((num_pixels, length), np.float32)
@@ -105,6 +111,4 @@ def _mean_field(
         permutohedral.blur(splat, path)
         spare = sliced if len(sliced) else np.empty_like(splat)
         sliced = splat
-    marginals = logs  # what is evidence by now makes room
     mean_field.update(evidence, vertices, weights, sliced, no_rows, marginals)
-    return marginals

@@ -16,6 +16,7 @@ from tag2mask.kernels.lanes import (
     largest,
     load,
     power_of_two,
+    scaled,
     store,
     total,
 )
@@ -23,6 +24,8 @@ from tag2mask.kernels.permutohedral import Floats, Rows
 
 _BLOCK = 64
 """Pixels that are turned from planes into rows at a time: they fit the first cache."""
+_GROUP = 16
+"""Pixels whose steps overlap."""
 _NOTHING = np.float32(-1e30)
 """Evidence of padding: finite, as fast maths asks."""
 _FLUSHED = np.float32(-60.0)
@@ -58,9 +61,11 @@ def update(
     splat: Floats,
     marginals: Floats,
 ) -> None:
-    """Slice all lattices, take the softmax, and splat it again, pixel by pixel.
+    """Slice all lattices, take the softmax, and splat it again.
 
-    A pixel's row of labels stays in the first cache from reading to writing.
+    A few pixels at a time: their rows stay in the first cache from reading to writing,
+    and the steps of one pixel, each of which waits for the one before it, overlap with
+    those of the others.
 
     Args:
         evidence: pixels x labels: minus the unary energy.
@@ -73,31 +78,47 @@ def update(
     """
     num_pixels, length = evidence.shape
     corners = vertices.shape[1]
-    row = np.empty(length, np.float32)
-    reads, splats = sliced.shape[0] > 0, splat.shape[0] > 0
-    for pixel in range(num_pixels):
-        most = fill(_NOTHING)
-        for c in range(0, length, LANES):
-            x = load(evidence, pixel * length + c)
-            if reads:
+    if sliced.shape[0] == 0:
+        corners = 0
+    q = np.empty((_GROUP, length), np.float32)
+    for start in range(0, num_pixels, _GROUP):
+        size = min(_GROUP, num_pixels - start)
+        for p in range(size):
+            pixel = start + p
+            for c in range(0, length, LANES):
+                x = load(evidence, pixel * length + c)
                 for r in range(corners):
                     place = vertices[pixel, r] * length + c
                     x = add_scaled(x, load(sliced, place), weights[pixel, r])
-            most = larger(most, x)
-            store(row, c, x)
-        below = fill(-largest(most))
-        sums = fill(np.float32(0))
-        for c in range(0, length, LANES):
-            x = power_of_two(add(load(row, c), below), _FLUSHED)
-            sums = add(sums, x)
-            store(row, c, x)
-        inverse = np.float32(1) / total(sums)
+                store(q, p * length + c, x)
+        for p in range(size):
+            _softmax(q, p * length, length)
         for label in range(marginals.shape[0]):
-            marginals[label, pixel] = row[label] * inverse
-        if splats:
-            for r in range(corners):
-                weight = weights[pixel, r] * inverse
+            for p in range(size):
+                marginals[label, start + p] = q[p, label]
+        if splat.shape[0] > 0:
+            for p in range(size):
+                pixel = start + p
                 for c in range(0, length, LANES):
-                    place = vertices[pixel, r] * length + c
-                    x = add_scaled(load(splat, place), load(row, c), weight)
-                    store(splat, place, x)
+                    x = load(q, p * length + c)
+                    for r in range(vertices.shape[1]):
+                        place = vertices[pixel, r] * length + c
+                        y = add_scaled(load(splat, place), x, weights[pixel, r])
+                        store(splat, place, y)
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
+def _softmax(q: Floats, start: int, length: int) -> None:
+    """Turn energies, in octaves, into shares of one, in place."""
+    most = load(q, start)
+    for c in range(LANES, length, LANES):
+        most = larger(most, load(q, start + c))
+    below = fill(-largest(most))
+    sums = fill(np.float32(0))
+    for c in range(0, length, LANES):
+        x = power_of_two(add(load(q, start + c), below), _FLUSHED)
+        sums = add(sums, x)
+        store(q, start + c, x)
+    inverse = np.float32(1) / total(sums)
+    for c in range(0, length, LANES):
+        store(q, start + c, scaled(load(q, start + c), inverse))
