@@ -22,6 +22,8 @@ from tag2mask.kernels.lanes import (
 )
 from tag2mask.kernels.permutohedral import Floats, Rows
 
+BOTH_LATTICES = 9
+"""Vertices around a pixel on the spatial lattice and on the bilateral one."""
 _BLOCK = 64
 """Pixels that are turned from planes into rows at a time: they fit the first cache."""
 _GROUP = 16
@@ -52,6 +54,60 @@ def into_rows(planes: Floats, rows: Floats) -> None:
                 rows[pixel, label] = _NOTHING
 
 
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
+def _softmax(q: Floats, start: int, length: int) -> None:
+    """Turn energies, in octaves, into shares of one, in place."""
+    most = load(q, start)
+    for c in range(LANES, length, LANES):
+        most = larger(most, load(q, start + c))
+    below = fill(-largest(most))
+    sums = fill(np.float32(0))
+    for c in range(0, length, LANES):
+        x = power_of_two(add(load(q, start + c), below), _FLUSHED)
+        sums = add(sums, x)
+        store(q, start + c, x)
+    inverse = np.float32(1) / total(sums)
+    for c in range(0, length, LANES):
+        store(q, start + c, scaled(load(q, start + c), inverse))
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
+def _update(
+    arrays: tuple[Floats, Rows, Floats, Floats, Floats, Floats],
+    length: int,
+    corners: int,
+) -> None:
+    """Do what `update` does, for rows and lists of vertices of these lengths."""
+    evidence, vertices, weights, sliced, splat, marginals = arrays
+    num_pixels = evidence.shape[0]
+    q = np.empty((_GROUP, length), np.float32)
+    for start in range(0, num_pixels, _GROUP):
+        size = min(_GROUP, num_pixels - start)
+        for p in range(size):
+            pixel = start + p
+            for c in range(0, length, LANES):
+                x = load(evidence, pixel * length + c)
+                if sliced.shape[0] > 0:
+                    for r in range(corners):
+                        place = vertices[pixel, r] * length + c
+                        x = add_scaled(x, load(sliced, place), weights[pixel, r])
+                store(q, p * length + c, x)
+        for p in range(size):
+            _softmax(q, p * length, length)
+        for label in range(marginals.shape[0]):
+            for p in range(size):
+                marginals[label, start + p] = q[p, label]
+        if splat.shape[0] > 0:
+            for p in range(size):
+                pixel = start + p
+                for c in range(0, length, LANES):
+                    x = load(q, p * length + c)
+                    for r in range(corners):
+                        place = vertices[pixel, r] * length + c
+                        y = add_scaled(load(splat, place), x, weights[pixel, r])
+                        store(splat, place, y)
+
+
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def update(
     evidence: Floats,
@@ -76,49 +132,12 @@ def update(
         marginals: labels without padding x pixels, to write. No labels: nothing is
             written.
     """
-    num_pixels, length = evidence.shape
-    corners = vertices.shape[1]
-    if sliced.shape[0] == 0:
-        corners = 0
-    q = np.empty((_GROUP, length), np.float32)
-    for start in range(0, num_pixels, _GROUP):
-        size = min(_GROUP, num_pixels - start)
-        for p in range(size):
-            pixel = start + p
-            for c in range(0, length, LANES):
-                x = load(evidence, pixel * length + c)
-                for r in range(corners):
-                    place = vertices[pixel, r] * length + c
-                    x = add_scaled(x, load(sliced, place), weights[pixel, r])
-                store(q, p * length + c, x)
-        for p in range(size):
-            _softmax(q, p * length, length)
-        for label in range(marginals.shape[0]):
-            for p in range(size):
-                marginals[label, start + p] = q[p, label]
-        if splat.shape[0] > 0:
-            for p in range(size):
-                pixel = start + p
-                for c in range(0, length, LANES):
-                    x = load(q, p * length + c)
-                    for r in range(vertices.shape[1]):
-                        place = vertices[pixel, r] * length + c
-                        y = add_scaled(load(splat, place), x, weights[pixel, r])
-                        store(splat, place, y)
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
-def _softmax(q: Floats, start: int, length: int) -> None:
-    """Turn energies, in octaves, into shares of one, in place."""
-    most = load(q, start)
-    for c in range(LANES, length, LANES):
-        most = larger(most, load(q, start + c))
-    below = fill(-largest(most))
-    sums = fill(np.float32(0))
-    for c in range(0, length, LANES):
-        x = power_of_two(add(load(q, start + c), below), _FLUSHED)
-        sums = add(sums, x)
-        store(q, start + c, x)
-    inverse = np.float32(1) / total(sums)
-    for c in range(0, length, LANES):
-        store(q, start + c, scaled(load(q, start + c), inverse))
+    length, corners = evidence.shape[1], vertices.shape[1]
+    arrays = evidence, vertices, weights, sliced, splat, marginals
+    # the commonest shapes as constants, whose loops are rolled out
+    if length == LANES and corners == BOTH_LATTICES:
+        _update(arrays, LANES, BOTH_LATTICES)
+    elif length == 3 * LANES and corners == BOTH_LATTICES:
+        _update(arrays, 3 * LANES, BOTH_LATTICES)
+    else:
+        _update(arrays, length, corners)

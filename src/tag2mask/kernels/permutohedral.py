@@ -63,7 +63,7 @@ def _slot(key: np.int64, keys: Keys, table: Ints) -> np.int64:
 def _grow(
     keys: Keys, table: Ints, mass: Floats, num_cells: int
 ) -> tuple[Keys, Ints, Floats]:
-    """Twice the room; a table stays at most half full, so probes stay short."""
+    """Twice the room; a table stays at most a quarter full, so probes stay short."""
     more_keys = np.empty(2 * keys.size, np.int64)
     more_keys[: keys.size] = keys
     more_mass = np.zeros(2 * keys.size, np.float32)
@@ -126,84 +126,22 @@ def _find_simplices(
             residual[i, p] += np.float32(turns) * width
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def build_lattice(
-    features: Floats, first: int, column: int, vertices: Rows, weights: Floats
-) -> tuple[Rows, Floats]:
-    """Find the vertices around each point and the neighbours of each vertex.
-
-    Args:
-        features: d x points, in standard deviations; d is 2 or 5, and values are
-            below 1e5.
-        first: Row of the table of values at which this lattice begins; at least 1.
-        column: Where the d + 1 columns of this lattice begin in the next two.
-        vertices: points x corners; filled with rows of the table of values.
-        weights: points x corners; filled with barycentric coordinates, which sum to
-            one for each point and lattice.
-
-    Returns:
-        The path that `blur` walks, and the sum of the weights at each vertex.
-    """
-    dim, num_points = features.shape
-    axes = dim + 1
-    scales = np.empty(dim, np.float32)
-    for i in range(dim):
-        scales[i] = SCALE * axes / np.sqrt(np.float32((i + 1) * (i + 2)))
-    steps = np.empty(axes, np.int64)
-    steps[:dim] = STEPS[:dim]
-    steps[dim] = -STEPS[:dim].sum()
-
-    keys = np.empty(1 << 13, np.int64)
-    table = np.full(1 << 14, -1, np.int32)
-    mass = np.zeros(keys.size, np.float32)
-    num_cells = 0
-    multiple = np.empty((axes, _BLOCK), np.int32)
-    residual = np.empty((axes, _BLOCK), np.float32)
-    rank = np.empty((axes, _BLOCK), np.int32)
-    for start in range(0, num_points, _BLOCK):
-        if num_cells + axes * _BLOCK > keys.size:
-            keys, table, mass = _grow(keys, table, mass, num_cells)
-        size = min(_BLOCK, num_points - start)
-        simplices = multiple[:, :size], residual[:, :size], rank[:, :size]
-        _find_simplices(features, start, scales, simplices)
-        num_cells = _find_vertices(
-            simplices,
-            steps,
-            (keys, table, mass),
-            num_cells,
-            (first, column),
-            vertices[start : start + size],
-            weights[start : start + size],
-        )
-    return _paths(steps, keys, table, num_cells, first), mass[:num_cells].copy()
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _find_vertices(
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
+def _enter(
     simplices: tuple[Ints, Floats, Ints],
     steps: Keys,
     known: tuple[Keys, Ints, Floats],
     num_cells: int,
-    origin: tuple[int, int],
     vertices: Rows,
     weights: Floats,
+    origin: tuple[int, int],
+    axes: int,
 ) -> int:
-    """Look up, or enter, the vertices of some simplices; return how many there are.
-
-    Args:
-        simplices: Multiples, residuals and ranks, from `_find_simplices`.
-        steps: What a step along each axis adds to a key.
-        known: Keys by cell, cells by slot, sum of weights by cell; with enough room
-            for as many new cells as the simplices have vertices.
-        num_cells: Number of cells so far.
-        origin: First row and first column of the lattice in the next two.
-        vertices: points x corners, to write.
-        weights: points x corners, to write.
-    """
+    """Do what `_find_vertices` does, for simplices of this many corners."""
     multiple, residual, rank = simplices
     keys, table, mass = known
     first, column = origin
-    axes, size = residual.shape
+    size = residual.shape[1]
     dim = axes - 1
     mask = table.size - 1
     per_axis = np.float32(1 / axes)
@@ -239,6 +177,86 @@ def _find_vertices(
             vertices[p, column + r] = first + cell
             key += step_of[dim - r]
     return num_cells
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _find_vertices(
+    simplices: tuple[Ints, Floats, Ints],
+    steps: Keys,
+    known: tuple[Keys, Ints, Floats],
+    num_cells: int,
+    vertices: Rows,
+    weights: Floats,
+    origin: tuple[int, int],
+) -> int:
+    """Look up, or enter, the vertices of some simplices; return how many there are.
+
+    Args:
+        simplices: Multiples, residuals and ranks, from `_find_simplices`.
+        steps: What a step along each axis adds to a key.
+        known: Keys by cell, cells by slot, sum of weights by cell; with enough room
+            for as many new cells as the simplices have vertices.
+        num_cells: Number of cells so far.
+        vertices: points x corners, to write.
+        weights: points x corners, to write.
+        origin: First row and first column of the lattice in these.
+    """
+    # dimensions as constants, whose loops are rolled out
+    if steps.size == 6:
+        return _enter(simplices, steps, known, num_cells, vertices, weights, origin, 6)
+    return _enter(simplices, steps, known, num_cells, vertices, weights, origin, 3)
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def build_lattice(
+    features: Floats, first: int, column: int, vertices: Rows, weights: Floats
+) -> tuple[Rows, Floats]:
+    """Find the vertices around each point and the neighbours of each vertex.
+
+    Args:
+        features: d x points, in standard deviations; d is 2 or 5, and values are
+            below 1e5.
+        first: Row of the table of values at which this lattice begins; at least 1.
+        column: Where the d + 1 columns of this lattice begin in the next two.
+        vertices: points x corners; filled with rows of the table of values.
+        weights: points x corners; filled with barycentric coordinates, which sum to
+            one for each point and lattice.
+
+    Returns:
+        The path that `blur` walks, and the sum of the weights at each vertex.
+    """
+    dim, num_points = features.shape
+    axes = dim + 1
+    scales = np.empty(dim, np.float32)
+    for i in range(dim):
+        scales[i] = SCALE * axes / np.sqrt(np.float32((i + 1) * (i + 2)))
+    steps = np.empty(axes, np.int64)
+    steps[:dim] = STEPS[:dim]
+    steps[dim] = -STEPS[:dim].sum()
+
+    keys = np.empty(1 << 13, np.int64)
+    table = np.full(1 << 15, -1, np.int32)
+    mass = np.zeros(keys.size, np.float32)
+    num_cells = 0
+    multiple = np.empty((axes, _BLOCK), np.int32)
+    residual = np.empty((axes, _BLOCK), np.float32)
+    rank = np.empty((axes, _BLOCK), np.int32)
+    for start in range(0, num_points, _BLOCK):
+        if num_cells + axes * _BLOCK > keys.size:
+            keys, table, mass = _grow(keys, table, mass, num_cells)
+        size = min(_BLOCK, num_points - start)
+        simplices = multiple[:, :size], residual[:, :size], rank[:, :size]
+        _find_simplices(features, start, scales, simplices)
+        num_cells = _find_vertices(
+            simplices,
+            steps,
+            (keys, table, mass),
+            num_cells,
+            vertices[start : start + size],
+            weights[start : start + size],
+            (first, column),
+        )
+    return _paths(steps, keys, table, num_cells, first), mass[:num_cells].copy()
 
 
 @njit(cache=True, nogil=True)
