@@ -17,6 +17,7 @@ from PIL import Image
 
 from tag2mask.engine.runtime import reuse_memory
 from tag2mask.functional.crf import PRESETS, CrfPreset, scores_from_labels
+from tag2mask.functional.seeding import labels_from_scores
 
 
 class Task(NamedTuple):
@@ -48,7 +49,8 @@ class Labelled(NamedTuple):
 def label_ours(task: Task) -> Labelled:
     """Only the labels that can matter."""
     start = time.thread_time()
-    labels = ours(*task_inputs(task), task.preset).argmax(dim=0).byte()
+    marginals = ours(*task_inputs(task), task.preset)
+    labels = labels_from_scores(marginals, range(task.num_labels))
     return Labelled(labels, time.thread_time() - start)
 
 
@@ -59,7 +61,8 @@ def label_theirs(task: Task) -> Labelled:
     scores, pixels = task_inputs(task)
     everything = torch.zeros(NUM_VOC, *scores.shape[1:])
     everything[: len(scores)] = scores
-    labels = theirs(everything, pixels, task.preset).argmax(dim=0).byte()
+    marginals = theirs(everything, pixels, task.preset)
+    labels = torch.from_numpy(marginals.numpy().argmax(axis=0).astype(np.uint8))
     return Labelled(labels, time.thread_time() - start)
 
 

@@ -227,4 +227,4 @@ def _smooth(
         marginals = functional.interpolate(
             marginals[None], (height, width), mode="bilinear", align_corners=False
         )[0]
-    return class_ids[marginals.argmax(dim=0).cpu()]
+    return class_ids[marginals.max(dim=0).indices.cpu()]
