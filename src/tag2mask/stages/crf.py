@@ -16,13 +16,14 @@ from tag2mask.artifacts.files import is_scratch, read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder, read_index_png, write_labels
 from tag2mask.data.images import image_files, read_image
 from tag2mask.engine.map_images import for_each_image, map_images
+from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import DatasetError
 from tag2mask.functional.crf import PRESETS, dense_crf, scores_from_labels
 from tag2mask.functional.seeding import alpha_of_threshold
 from tag2mask.functional.shapes import IGNORE
 from tag2mask.functional.thresholds import otsu_threshold
-from tag2mask.stages.seed import seed_labels, shrink_image
+from tag2mask.stages.seed import LESS_MEMORY, seed_labels, shrink_image
 
 Preset = Literal["seeds", "irnet", "deeplab"]
 RECORD = "crf.json"
@@ -91,11 +92,13 @@ def run(
 
     def label(pair: _Pair) -> None:
         pixels = torch.from_numpy(read_image(pair.image))
-        if pair.is_labels:
-            found = _smooth(_read_labels(pair, pixels), pixels, choices, runtime.device)
-        else:
-            cams = _read_cams(scores, pair, pixels)
-            found = seed_labels(cams, pixels, settings, runtime.device)
+        with explain_full_memory(LESS_MEMORY):
+            if pair.is_labels:
+                stored = _read_labels(pair, pixels)
+                found = _smooth(stored, pixels, choices, runtime.device)
+            else:
+                cams = _read_cams(scores, pair, pixels)
+                found = seed_labels(cams, pixels, settings, runtime.device)
         write_labels(out, pair.name, found)
 
     missing = [pair for pair in pairs if not _is_done(labels.path(pair.name), pair)]

@@ -13,6 +13,7 @@ from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.data.images import read_indexed
 from tag2mask.engine.map_images import for_each_image
+from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.crf import PRESETS, dense_crf
 from tag2mask.functional.seeding import (
@@ -25,6 +26,7 @@ from tag2mask.functional.shapes import BACKGROUND
 
 VERSION = 3
 CPU = torch.device("cpu")
+LESS_MEMORY = "lower --workers, shrink the CRF's images, or use --device cpu"
 
 
 def run(
@@ -54,7 +56,8 @@ def run(
     def label(image: ImageRecord) -> None:
         pixels = torch.from_numpy(read_indexed(index, image))
         found = read_cams(cams, image.name)
-        seed = seed_labels(found, pixels, settings, runtime.device)
+        with explain_full_memory(LESS_MEMORY):
+            seed = seed_labels(found, pixels, settings, runtime.device)
         write_labels(labels.folder, image.name, seed)
 
     missing = [image for image in index.split("train") if image.name not in labels]
