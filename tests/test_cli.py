@@ -20,6 +20,7 @@ COMMANDS = {
     "run": {"--work", "--set", "--until", "--device", "--workers", "--tensorboard"},
     "study": {"--work", "--set", "--plan", "--device", "--workers"},
     "predict": {"--out", "--scales", "--flip", "--no-flip", "--crf", "--device"},
+    "crf": {"--out", "--preset", "--shrink", "--background", "--device", "--workers"},
     "evaluate": {"--names", "--out", "--workers"},
     "sweep": {"--names", "--out", "--workers"},
     "report": set(),

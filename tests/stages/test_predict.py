@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 import torch
 from PIL import Image
@@ -91,6 +93,36 @@ def test_an_image_does_not_depend_on_its_company(network, subjects, tmp_path):
     for subject in subjects:
         alone = predicted(network, [subject], tmp_path / subject.name, settings)
         assert torch.equal(alone[subject.name], together[subject.name])
+
+
+@pytest.mark.parametrize("crf", ["none", "deeplab"])
+def test_threads_change_no_label(network, subjects, tmp_path, crf):
+    settings = config.Predict(crf=crf)
+    one = predicted(network, subjects, tmp_path / "one", settings)
+    runtime = Runtime(workers=3)
+    predict.run(network, subjects, settings, tmp_path / "three", runtime=runtime)
+    three = LabelFolder(tmp_path / "three")
+    assert list(three) == list(one)
+    assert all(torch.equal(three[name], one[name]) for name in one)
+
+
+def test_crfs_of_a_cpu_run_in_several_threads(network, subjects, tmp_path, monkeypatch):
+    # each waits for the other, which only two threads can do
+    meeting = threading.Barrier(2, timeout=20)
+
+    def wait(scores, _image, **_):
+        meeting.wait()
+        return scores
+
+    monkeypatch.setattr(predict, "dense_crf", wait)
+    predict.run(
+        network,
+        subjects[:2],
+        config.Predict(crf="deeplab"),
+        tmp_path / "out",
+        runtime=Runtime(workers=2),
+    )
+    assert len(LabelFolder(tmp_path / "out")) == 2
 
 
 def test_finished_images_are_left_alone(network, subjects, tmp_path):

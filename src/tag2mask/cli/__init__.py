@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from tag2mask.cli import classes, data
+from tag2mask.cli.crf import crf
 from tag2mask.cli.options import (
     Device,
     Overrides,
@@ -140,7 +141,7 @@ def predict(
     ] = None,
     flip: Annotated[bool | None, typer.Option(help="Average with the mirror.")] = None,
     crf: Annotated[
-        Literal["none", "seeds", "irn_labels", "deeplab"] | None,
+        Literal["none", "seeds", "irnet", "deeplab"] | None,
         typer.Option(help="Preset of the dense CRF."),
     ] = None,
     device: Device = "auto",
@@ -156,6 +157,9 @@ def predict(
         model, images, out, change, runtime=make_runtime(device, 0)
     )
     say(f"{count} label maps in {out} ({protocol})")
+
+
+app.command()(crf)
 
 
 @app.command()

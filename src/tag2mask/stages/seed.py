@@ -14,6 +14,7 @@ from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.data.images import read_indexed
 from tag2mask.engine.map_images import for_each_image
+from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.crf import PRESETS, dense_crf
 from tag2mask.functional.seeding import (
@@ -26,6 +27,8 @@ from tag2mask.functional.shapes import BACKGROUND
 
 VERSION = 3
 ALPHA = "alpha.json"
+CPU = torch.device("cpu")
+LESS_MEMORY = "lower --workers, shrink the CRF's images, or use --device cpu"
 
 
 def run(
@@ -47,7 +50,7 @@ def run(
         settings: Background score and CRF.
         folder: Where the labels go; images that are there are not computed again.
         threshold: Between background and objects, for an alpha that is a word.
-        runtime: How many threads.
+        runtime: How many threads, and where the CRF runs.
     """
     labels = LabelFolder(folder / "labels")
     if isinstance(settings.alpha, str):
@@ -58,7 +61,9 @@ def run(
 
     def label(image: ImageRecord) -> None:
         pixels = torch.from_numpy(read_indexed(index, image))
-        seed = seed_labels(read_cams(cams, image.name), pixels, settings)
+        found = read_cams(cams, image.name)
+        with explain_full_memory(LESS_MEMORY):
+            seed = seed_labels(found, pixels, settings, runtime.device)
         write_labels(labels.folder, image.name, seed)
 
     missing = [image for image in index.split("train") if image.name not in labels]
@@ -66,18 +71,28 @@ def run(
 
 
 def seed_labels(
-    cams: Cams, image: UInt8[Tensor, "h w 3"], settings: config.Seeding
+    cams: Cams,
+    image: UInt8[Tensor, "h w 3"],
+    settings: config.Seeding,
+    device: torch.device = CPU,
 ) -> UInt8[Tensor, "h w"]:
-    """Return the seed of one image: background or one of its tags per pixel."""
+    """Return the seed of one image: background or one of its tags per pixel.
+
+    Args:
+        cams: Activation maps of its tags.
+        image: The true RGB values.
+        settings: Background score, as a number, and CRF.
+        device: Where the CRF runs.
+    """
     height, width, _ = image.shape
     class_ids = (BACKGROUND, *cams.class_ids)
     if settings.crf == "none":
         scores = _with_background(cams.at(height, width), settings)
         return labels_from_scores(scores, class_ids)
     small = -(-height // settings.crf_shrink), -(-width // settings.crf_shrink)
-    scores = _with_background(cams.at(*small), settings)
+    scores = _with_background(cams.at(*small), settings).to(device)
     preset = PRESETS[settings.crf].shrunk(settings.crf_shrink)
-    marginals = dense_crf(scores, _shrunk(image, small), preset=preset)
+    marginals = dense_crf(scores, shrink_image(image, small), preset=preset)
     if small != (height, width):
         marginals = functional.interpolate(
             marginals[None], (height, width), mode="bilinear", align_corners=False
@@ -95,9 +110,10 @@ def _with_background(
     return join_background(cams, background_score(cams, alpha=settings.alpha))
 
 
-def _shrunk(
+def shrink_image(
     image: UInt8[Tensor, "h w 3"], size: tuple[int, int]
 ) -> UInt8[Tensor, "sh sw 3"]:
+    """Return an RGB image at a smaller size (height, width); unchanged at its own."""
     if size == tuple(image.shape[:2]):
         return image
     channels_first = image.permute(2, 0, 1)[None]
