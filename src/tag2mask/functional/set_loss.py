@@ -173,7 +173,7 @@ def set_loss(
     Args:
         class_logits: Of each query, "no object" last.
         mask_logits: Of each query, at any size.
-        targets: Of each image; at most as many as there are queries.
+        targets: Of each image. More than there are queries leave some without one.
     """
     nothing = torch.zeros((), device=class_logits.device)
     shown: list[Tensor] = []
@@ -182,15 +182,16 @@ def set_loss(
     for classes, masks, target in zip(class_logits, mask_logits, targets, strict=True):
         if len(target.classes) == 0:
             continue
-        matched = _match(classes, masks, target)
+        query, place = _match(classes, masks, target)
         answer = torch.full_like(classes[:, 0], classes.shape[1] - 1).long()
-        answer[matched] = target.classes
+        answer[query] = target.classes[place]
         shown.append(classes)
         wanted.append(answer)
-        found = read_points(masks[matched], target.grid)
+        found = read_points(masks[query], target.grid)
         num_points = found.shape[1] // OVERSAMPLING
         chosen = choose_points(found.detach(), num_points=num_points)
-        each = mask_losses(found.gather(1, chosen), target.masks.gather(1, chosen))
+        truth = target.masks[place].gather(1, chosen)
+        each = mask_losses(found.gather(1, chosen), truth)
         bits, dice = bits + each[0], dice + each[1]
     num_masks = max(1, sum(len(target.classes) for target in targets))
     said = class_loss(torch.cat(shown), torch.cat(wanted)) if shown else nothing
@@ -206,8 +207,12 @@ def _match(
     class_logits: Float[Tensor, "q classes"],
     mask_logits: Float[Tensor, "q h w"],
     targets: Targets,
-) -> Int64[Tensor, "t"]:
-    """Return the query of each target."""
+) -> tuple[Int64[Tensor, "n"], Int64[Tensor, "n"]]:
+    """Return the queries that show a target, and the places of what they show."""
     grid = targets.grid[: len(targets.grid) // OVERSAMPLING]
     costs = matching_costs(class_logits, read_points(mask_logits, grid), targets)
-    return torch.from_numpy(assign(costs.cpu().numpy())).to(costs.device)
+    is_wide = costs.shape[0] <= costs.shape[1]
+    found = assign((costs if is_wide else costs.T).cpu().numpy())
+    partner = torch.from_numpy(found).to(costs.device)
+    own = torch.arange(len(partner), device=costs.device)
+    return (partner, own) if is_wide else (own, partner)

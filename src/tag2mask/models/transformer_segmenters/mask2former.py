@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tag2mask.errors import ModelError
 from tag2mask.functional.query_maps import semantic_logits
 from tag2mask.models.image_text.hub import load_config, load_network
 from tag2mask.models.transformer_segmenters.encoder import (
@@ -118,9 +117,8 @@ def make_mask2former(
         options: Fields of ``Mask2FormerConfig`` that differ from its defaults.
 
     Raises:
-        ModelError: If transformers is not installed, an option does not fit, there are
-            fewer queries than classes, or the weights cannot be had or are of another
-            network.
+        ModelError: If transformers is not installed, an option does not fit, or the
+            weights cannot be had or are of another network.
     """
     transformers = segmenter_library()
     swin = make_config(
@@ -135,11 +133,6 @@ def make_mask2former(
         options or {},
         key="options",
     )
-    if config.num_queries < num_classes:
-        raise ModelError(
-            f"options.num_queries ({config.num_queries}) is less than there are "
-            f"classes ({num_classes}), which may all be in one image"
-        )
     model: Any = build(
         lambda: transformers.Mask2FormerModel(config),
         name=f"mask2former {variant}",
