@@ -315,8 +315,8 @@ def test_full_memory_says_which_knobs_need_less_of_it(tmp_path):
     with pytest.raises(TrainingError) as caught:
         Training(tmp_path, losses_of=full).train()
     assert str(caught.value) == (
-        "the device's memory is full (CUDA out of memory): lower batch or crop, raise "
-        "output_stride, or set precision = 'bf16'"
+        "the device's memory is full (CUDA out of memory): raise accumulate, lower "
+        "batch or crop, raise output_stride, or set precision = 'bf16'"
     )
 
 
@@ -373,7 +373,7 @@ def test_four_parts_of_two_are_a_batch_of_eight(tmp_path):
     )
 
 
-def labelled_losses(model, batch, step):
+def labelled_losses(model, batch, _):
     """A mean over labelled places; every second image has but one of four."""
     model.dropout.eval()
     odd = (batch["target"] % 2 == 1).view(-1, 1)
@@ -386,7 +386,7 @@ def labelled_losses(model, batch, step):
 
 def test_parts_with_other_numbers_of_labelled_pixels_are_a_mean_of_means(tmp_path):
     # images of four and of one labelled place: 4/5 and 1/5 together, 1/2 each alone
-    def wanted(model, batch, step):
+    def wanted(model, batch, _):
         model.dropout.eval()
         errors = (model(batch["image"]) - batch["target"]) ** 2
         return Losses({"mean": errors.mean()}, {})

@@ -28,7 +28,8 @@ __all__ = ["CHECKPOINT", "Batch", "Learner", "Length", "Losses", "fit"]
 
 _REPORTS = 50
 _LESS_MEMORY = (
-    "raise accumulate or output_stride, lower batch or crop, or set precision = 'bf16'"
+    "raise accumulate, lower batch or crop, raise output_stride, or set precision = "
+    "'bf16'"
 )
 _MOST_LOADERS = 8  # more fill the shared memory of a container and bring nothing
 
