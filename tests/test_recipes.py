@@ -38,6 +38,11 @@ def test_shipped_recipe_can_be_planned(path, tmp_path, world):
         for table in tables
         if load_weights(recipe, table) not in ("hub", "none")
     ]
+    changes += [
+        f"voters.{name}.prompts.classes={root / 'prompts.toml'}"
+        for name, voter in recipe.voters.items()
+        if getattr(voter, "prompts", None) and voter.prompts.classes
+    ]
     steps = plan(load_recipe(path, changes), tmp_path / "work")
     assert [step.stage for step in steps][-1] == "report"
     assert recipe.segment.network in [

@@ -24,7 +24,7 @@ MIT = {
 }
 SWIN = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]}
 QUERIES = {
-    "feature_size": 32,
+    "feature_size": 64,
     "mask_feature_size": 32,
     "hidden_dim": 32,
     "num_queries": 5,
@@ -65,10 +65,10 @@ def test_images_are_normalised_inside(network):
     seen = []
     made.backbone.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
     with torch.no_grad():
-        made(made.backbone.mean.expand(1, 3, 32, 32))
-        made((made.backbone.mean + made.backbone.std).expand(1, 3, 32, 32))
+        made(made.backbone.mean.expand(1, 3, 64, 64))
+        made((made.backbone.mean + made.backbone.std).expand(1, 3, 64, 64))
     assert seen[0][0].abs().max() < 1e-6
-    torch.testing.assert_close(seen[1][0], torch.ones(1, 3, 32, 32))
+    torch.testing.assert_close(seen[1][0], torch.ones(1, 3, 64, 64))
 
 
 @each
@@ -147,8 +147,11 @@ def test_options_of_the_backbone_are_alive():
             "options: SegformerConfig refuses it",
         ),
         (
-            lambda: segformer(options=MIT | {"hidden_sizes": [9, 9, 9, 9],
-                                             "num_attention_heads": [2, 2, 2, 2]}),
+            lambda: segformer(options=MIT | {"hidden_sizes": [8, 16, 16]}),
+            "segformer b0 cannot be built with this options",
+        ),
+        (  # is built, but does not run
+            lambda: segformer(options=MIT | {"num_channels": 4}),
             "segformer b0 cannot be built with this options",
         ),
         (

@@ -67,19 +67,15 @@ def small(tmp_path_factory):
         truth = masks.read(image.name, num_classes=index.num_classes, size=size)
         labels = torch.from_numpy(truth.copy())
         write_labels(root / "vote" / "labels", image.name, labels)
-        write_support(
-            root / "vote" / "support", image.name, (labels != IGNORE).byte()
-        )
+        write_support(root / "vote" / "support", image.name, (labels != IGNORE).byte())
     return index, masks, root / "vote"
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_eight_images_are_learnt_by_heart(small, tmp_path, name):
+def test_eight_images_are_learnt_by_heart(small, tmp_path, name, record_property):
     index, masks, voted = small
     runtime = Runtime(workers=1)
-    segment.run(
-        index, voted, SETTINGS[name], tmp_path, random_seed=0, runtime=runtime
-    )
+    segment.run(index, voted, SETTINGS[name], tmp_path, random_seed=0, runtime=runtime)
     network = load_segmenter(tmp_path).network
     right = labelled = 0
     for image in index.split("train"):
@@ -89,5 +85,5 @@ def test_eight_images_are_learnt_by_heart(small, tmp_path, name):
         found = predict_labels(network, pixels, config.Predict(), runtime.device)
         right += np.count_nonzero((found.numpy() == truth) & (truth != IGNORE))
         labelled += np.count_nonzero(truth != IGNORE)
-    print(f"{name}: pixel accuracy {right / labelled:.4f}")
+    record_property("pixel accuracy", right / labelled)
     assert right / labelled > 0.95

@@ -1,7 +1,7 @@
 """An encoder of transformers as a module from images to feature maps."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,10 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _REFUSALS = (TypeError, ValueError, LookupError, RuntimeError, AttributeError)
 """What networks raise where sizes do not fit each other."""
+
+_PROBE = 64
+"""Side of the image that shows whether a network runs, pixels."""
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Encoder(nn.Module):
@@ -71,14 +75,19 @@ def segmenter_library() -> Any:  # noqa: ANN401
     )
 
 
-def build(make: Callable[[], nn.Module], *, name: str, key: str) -> nn.Module:
-    """Build a network whose options may not fit each other.
+def build(make: Callable[[], Network], *, name: str, key: str) -> Network:
+    """Build a network whose options may not fit each other, and see that it runs.
 
     Raises:
         ModelError: Naming the key of the options.
     """
     try:
-        return make()
+        network = make()
+        network.eval()
+        with torch.no_grad():
+            network(torch.zeros(1, 3, _PROBE, _PROBE))
     except _REFUSALS as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{name} cannot be built with this {key} ({reason})") from None
+    network.train()
+    return network

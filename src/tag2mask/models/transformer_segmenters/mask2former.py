@@ -133,15 +133,17 @@ def make_mask2former(
         options or {},
         key="options",
     )
-    model: Any = build(
-        lambda: transformers.Mask2FormerModel(config),
+    network = build(
+        lambda: Mask2Former(
+            transformers.Mask2FormerModel(config), num_classes=num_classes
+        ),
         name=f"mask2former {variant}",
         key="options or backbone_options",
     )
     if weights != "none":
         name = SWIN_WEIGHTS[variant] if weights == "hub" else weights
-        model.pixel_level_module.encoder = _load_swin(transformers, name, swin, config)
-    return Mask2Former(model, num_classes=num_classes)
+        network.backbone.net = _load_swin(transformers, name, swin, config)
+    return network
 
 
 def _load_swin(

@@ -69,12 +69,12 @@ def make_segformer(
     config = make_config(
         transformers.SegformerConfig, settings, options or {}, key="options"
     )
-    net: Any = build(
-        lambda: transformers.SegformerForSemanticSegmentation(config),
+    network = build(
+        lambda: SegFormer(transformers.SegformerForSemanticSegmentation(config)),
         name=f"segformer {variant}",
         key="options",
     )
     if weights != "none":
         name = MIT_WEIGHTS[variant] if weights == "hub" else weights
-        net.segformer = load_network(transformers.SegformerModel, name, config)
-    return SegFormer(net)
+        network.backbone.net = load_network(transformers.SegformerModel, name, config)
+    return network

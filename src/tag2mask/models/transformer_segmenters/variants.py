@@ -90,8 +90,10 @@ def make_config(
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ModelError(f"{key}: {kind.__name__} has no option {name!r}{hint}")
+    from huggingface_hub.errors import StrictDataclassError
+
     try:
         return kind(**{**settings, **options})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{key}: {kind.__name__} refuses it ({reason})") from None
