@@ -204,7 +204,7 @@ def log(folder, predicted, labelled):
 
 
 @pytest.mark.parametrize(
-    ("predicted", "labelled"), [(0.95, 0.7), (0.3, 0.7), (0.0, 0.16)]
+    ("predicted", "labelled"), [(0.95, 0.7), (0.3, 0.7), (0.0, 0.16), (1.0, 0.88)]
 )
 def test_collapse_is_told_by_both_shares(tmp_path, predicted, labelled):
     log(tmp_path, predicted, labelled)
@@ -215,7 +215,8 @@ def test_collapse_is_told_by_both_shares(tmp_path, predicted, labelled):
 
 
 @pytest.mark.parametrize(
-    ("predicted", "labelled"), [(0.7, 0.7), (0.8, 0.7), (0.0, 0.1)]
+    ("predicted", "labelled"),
+    [(0.7, 0.7), (0.8, 0.7), (0.0, 0.1), (0.95, 0.88), (1.0, 1.0)],
 )
 def test_near_shares_are_no_collapse(tmp_path, predicted, labelled):
     log(tmp_path, predicted, labelled)

@@ -33,6 +33,9 @@ VERSION = 3
 _COUNTED = 2000
 _FAR = 0.15
 """Difference of background shares that is worth a warning."""
+_FEW = 1 / 3
+"""Share of the labelled objects' area, likewise: where nearly all is background, losing
+every object is no large difference."""
 
 
 def run(
@@ -108,7 +111,8 @@ def collapse_warning(folder: Path) -> str:
     predicted, labelled = (
         float(rows[-1][f"background_{which}"]) for which in ("predicted", "labelled")
     )
-    if abs(predicted - labelled) <= _FAR:
+    has_objects = 1 - predicted >= _FEW * (1 - labelled)
+    if has_objects and abs(predicted - labelled) <= _FAR:
         return ""
     return (
         f"the segmenter calls {predicted:.0%} of the labelled pixels background, the "
