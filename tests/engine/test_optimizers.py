@@ -112,10 +112,15 @@ def test_momentum_is_none_of_adamw():
     assert torch.equal(one, other)
 
 
-def rates(kind, *, steps=4, power=2.0, warmup=1):
+def rates(kind, *, steps=4, power=2.0, warmup=1, last_factor=0.0):
     optimizer = make_optimizer(Network(), **KNOBS)
     schedule = make_schedule(
-        optimizer, kind=kind, steps=steps, power=power, warmup=warmup
+        optimizer,
+        kind=kind,
+        steps=steps,
+        power=power,
+        warmup=warmup,
+        last_factor=last_factor,
     )
     found = []
     for _ in range(steps):
@@ -142,3 +147,12 @@ def test_power_and_warmup_are_alive():
     assert rates("poly") != rates("poly", warmup=2)
     assert rates("cosine") != rates("cosine", warmup=2)
     assert rates("cosine") == rates("cosine", power=1.0)
+
+
+@pytest.mark.parametrize("kind", ["poly", "cosine"])
+def test_last_factor_is_where_the_rate_ends(kind):
+    # 5e-3 down to 1e-4 is a factor of 0.02; the last of 1,000 updates is just above it
+    (first, _), *_, (last, _) = rates(kind, steps=1000, warmup=0, last_factor=0.02)
+    assert first == pytest.approx(0.1)
+    assert 0.002 <= last < 0.0022
+    assert rates(kind, last_factor=0.02) != rates(kind)

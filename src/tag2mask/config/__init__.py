@@ -20,8 +20,16 @@ from tag2mask.config.image_text import (
     TinyModel,
 )
 from tag2mask.config.load import find_recipe, load_data, load_recipe, resolved
-from tag2mask.config.schema import Evaluate, Predict, Recipe, Report, Segment, Vote
-from tag2mask.config.training import Schedule, Training
+from tag2mask.config.schema import Evaluate, Predict, Recipe, Report, Vote
+from tag2mask.config.segmenters import (
+    DeepLab,
+    Mask2Former,
+    Segformer,
+    Segment,
+    Segmenter,
+    Transformer,
+)
+from tag2mask.config.training import Course, Schedule, Training
 from tag2mask.config.voters import (
     CaCl,
     CaClWeights,
@@ -46,12 +54,15 @@ __all__ = [
     "ClipModel",
     "CocoData",
     "ConseModel",
+    "Course",
     "Data",
+    "DeepLab",
     "Evaluate",
     "FolderData",
     "Gate",
     "ImageText",
     "JsonData",
+    "Mask2Former",
     "MultiHotData",
     "OpenClipModel",
     "Predict",
@@ -62,10 +73,13 @@ __all__ = [
     "Schedule",
     "Schema",
     "Seeding",
+    "Segformer",
     "Segment",
+    "Segmenter",
     "TagTraining",
     "TinyModel",
     "Training",
+    "Transformer",
     "VocData",
     "Vote",
     "Voter",

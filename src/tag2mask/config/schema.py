@@ -10,16 +10,13 @@ from typing import Annotated, Literal
 
 from pydantic import (
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
 from tag2mask.config.base import Crf, Fraction, Name, Precision, Scales, Schema
 from tag2mask.config.data_schema import DataTable
-from tag2mask.config.training import Training
+from tag2mask.config.segmenters import DeepLab, SegmentTable
 from tag2mask.config.voters import VoterTable
 
 
@@ -32,45 +29,6 @@ class Vote(Schema):
     """Which voters vote: those solely best in at least one class, by IoU with the vote
     of the others (``agreement``, of at least three [ours]) or with the ground truth of
     the train split (``oracle`` [paper]: every score after it says so)."""
-
-
-class Segment(Training):
-    """The segmenter and what it learns from."""
-
-    network: Literal["deeplab_v1", "deeplab_v2"] = "deeplab_v2"
-    rates: tuple[PositiveInt, ...] | None = None
-    """Dilation of each branch of the head, pixels of the feature map; none: those of
-    the paper, 12 for V1 and 6, 12, 18, 24 for V2 at output stride 8, half of them at
-    16. Taps beyond the crop learn nothing: small crops want smaller rates."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Probability of dropping a channel before the head while training."""
-    init_from: Name | None = None
-    """Voter whose trained backbone the segmenter starts from, the network of its first
-    dropout; none: ``weights``. It has learnt the tags, which short schedules lack
-    [ours]."""
-    labels: Literal["vote", "truth"] = "vote"
-    """``truth`` trains the fully supervised ceiling; its score says so."""
-    loss: Literal["positive_negative", "cross_entropy"] = "positive_negative"
-    min_support: Annotated[int, Field(ge=1, le=255)] = 2
-    """Votes that make a pixel clean, t in the paper."""
-    tau: PositiveFloat = 0.1
-    """Temperature of the prediction constraint; 1 in the paper, which collapses on
-    short schedules [ours]."""
-    complement: Literal["random", "assigned", "absent", "both"] = "absent"
-    """Where the class of the negative loss comes from: ``random`` [paper]."""
-    num_complements: PositiveInt = 1
-    """Classes drawn for each noisy pixel."""
-    weight_from: Literal["constrained", "plain", "eq4"] = "constrained"
-    cross_entropy_share: Fraction = 0.5
-    """Share of the steps, the first ones, that learn by cross-entropy: from scratch the
-    constrained loss calls all background on short schedules [ours]; 0 in the paper."""
-    logit_adjustment: Fraction = 0.0
-    """Takes this much of the labels' frequencies out of what is learnt, so that rare
-    classes are found: 0 minimises wrong pixels [paper], 1 the mean error of classes
-    (Menon et al., ICLR 2021)."""
-    loss_stride: Literal[1, 2, 4, 8] = 1
-    """The loss reads every n-th pixel of each row and column."""
-    colour_jitter: NonNegativeFloat = 0.3
 
 
 class Predict(Schema):
@@ -111,16 +69,16 @@ class Recipe(Schema):
     voters: dict[Name, VoterTable] = Field(default_factory=dict)
     """At least one, unless the segmenter learns from the truth."""
     vote: Vote = Vote()
-    segment: Segment = Segment()
+    segment: SegmentTable = DeepLab()
     predict: Predict = Predict()
     evaluate: Evaluate = Evaluate()
     report: Report = Report()
 
     @model_validator(mode="after")
     def _init_is_a_voter(self) -> "Recipe":
-        name = self.segment.init_from
-        if name is None:
+        if not isinstance(self.segment, DeepLab) or self.segment.init_from is None:
             return self
+        name = self.segment.init_from
         if name not in self.voters:
             raise ValueError(
                 f"segment.init_from names no voter: {name!r}; there are "

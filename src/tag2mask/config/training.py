@@ -11,20 +11,20 @@ from pydantic import (
     model_validator,
 )
 
-from tag2mask.config.base import Precision, Schema
+from tag2mask.config.base import Fraction, Precision, Schema
 from tag2mask.models.resnet38d import FROZEN, RESNET38D
 
 
-class Schedule(Schema):
+class Course(Schema):
     """How long and how fast, on what part of which images."""
 
-    freeze: tuple[str, ...] = ()
-    """Parts of the backbone that do not train, as ``blocks.0``. Where it is not told,
-    those of ``resnet38d`` are conv1a and the blocks b2 [peer]."""
     steps: PositiveInt = 20_000
     """Optimiser steps."""
     batch: PositiveInt = 10
     """Images per step."""
+    accumulate: PositiveInt = 1
+    """Equal parts that a batch is computed in, one after the other: a fraction of the
+    memory. The mean of their losses is minimised."""
     crop: Annotated[int, Field(ge=32, le=2048)] = 448
     """Side of the square crop, pixels."""
     rescale: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
@@ -43,23 +43,41 @@ class Schedule(Schema):
     schedule: Literal["poly", "cosine"] = "poly"
     power: PositiveFloat = 0.9
     """Exponent of the poly schedule."""
+    last_factor: Fraction = 0.0
+    """Learning rate at the end over the first: 0.02 takes 5e-3 down to 1e-4."""
     warmup: NonNegativeInt = 0
     """Steps in which the learning rate rises linearly from nothing."""
     clip_norm: PositiveFloat | None = None
     """Greatest norm of the gradient."""
-    freeze_batch_norm: bool = True
-    """Keep the backbone's running statistics and affine parameters [peer]."""
     precision: Precision = "32"
 
     @model_validator(mode="after")
-    def _rescale_is_ordered(self) -> "Schedule":
+    def _rescale_is_ordered(self) -> "Course":
         if self.rescale[0] > self.rescale[1]:
             raise ValueError(f"rescale must ascend, got {list(self.rescale)}")
         return self
 
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> "Course":
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"accumulate ({self.accumulate}) must divide batch ({self.batch})"
+            )
+        return self
 
-class Training(Schedule):
-    """A schedule and the network that it trains."""
+
+class Schedule(Course):
+    """A course, and what of the backbone does not train."""
+
+    freeze: tuple[str, ...] = ()
+    """Parts of the backbone that do not train, as ``blocks.0``. Where it is not told,
+    those of ``resnet38d`` are conv1a and the blocks b2 [peer]."""
+    freeze_batch_norm: bool = True
+    """Keep the backbone's running statistics and affine parameters [peer]."""
+
+
+class Network(Schema):
+    """A backbone and its weights."""
 
     backbone: str = "resnet50"
     """Any timm model, or ``resnet38d``."""
@@ -73,6 +91,10 @@ class Training(Schedule):
     output_stride: Literal[8, 16, 32] = 16
     dilate: bool = True
     """Keep the receptive field by dilation where a stride is taken out."""
+
+
+class Training(Schedule, Network):
+    """A schedule and the network that it trains."""
 
     @model_validator(mode="after")
     def _freeze_as_published(self) -> "Training":

@@ -65,13 +65,19 @@ def make_schedule(
     steps: int,
     power: float,
     warmup: int,
+    last_factor: float = 0.0,
 ) -> LambdaLR:
-    """Return the schedule of all learning rates; see ``functional.schedules``."""
+    """Return the schedule of all learning rates; see ``functional.schedules``.
+
+    ``last_factor`` is the ``minimum`` of both.
+    """
     warmup = min(warmup, steps - 1)  # of a run made shorter than its warm-up
 
     def factor(step: int) -> float:
         if kind == "poly":
-            return poly(step, steps=steps, power=power, warmup=warmup)
-        return cosine(step, steps=steps, warmup=warmup)
+            return poly(
+                step, steps=steps, power=power, warmup=warmup, minimum=last_factor
+            )
+        return cosine(step, steps=steps, warmup=warmup, minimum=last_factor)
 
     return LambdaLR(optimizer, factor)

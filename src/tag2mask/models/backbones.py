@@ -91,13 +91,7 @@ class Backbone(nn.Module):
         Raises:
             ModelError: If a prefix names no parameter.
         """
-        for part in parts:
-            named = _below(part, self.net.named_parameters())
-            if not named:
-                top = ", ".join(name for name, _ in self.net.named_children())
-                raise ModelError(f"freeze: no part {part!r}; top-level parts: {top}")
-            for parameter in named:
-                parameter.requires_grad_(False)
+        freeze_parts(self.net, parts)
         modules = list(self.net.named_modules())
         frozen = [m for part in parts for m in _below(part, modules)]
         for module in [each for _, each in modules] if batch_norm else frozen:
@@ -239,6 +233,21 @@ def create_net(
         f"backbone {name} cannot be built with the options {given} ({refusal}); "
         f"backbone_options takes arguments of timm.create_model"
     )
+
+
+def freeze_parts(net: nn.Module, parts: Sequence[str]) -> None:
+    """Take parameters out of training, by prefixes of their names.
+
+    Raises:
+        ModelError: If a prefix names no parameter.
+    """
+    for part in parts:
+        named = _below(part, net.named_parameters())
+        if not named:
+            top = ", ".join(name for name, _ in net.named_children())
+            raise ModelError(f"freeze: no part {part!r}; top-level parts: {top}")
+        for parameter in named:
+            parameter.requires_grad_(False)
 
 
 def _below(part: str, named: Iterable[tuple[str, _Named]]) -> list[_Named]:

@@ -17,7 +17,7 @@ from tag2mask.pipeline.graph import Graph
 from tag2mask.pipeline.scoring import Scoring
 from tag2mask.pipeline.summary import add_report, write_summary
 from tag2mask.stages.report import REPORT
-from tag2mask.stages.training import training_backbone
+from tag2mask.stages.segment_network import build_network
 
 __all__ = ["STAGES", "Stage", "Step", "open_index", "plan", "remake_report", "run"]
 
@@ -69,7 +69,7 @@ def run(
     dry = Builder(Path(work), Runtime(), dry=True, until=until)
     _ask(recipe, dry, name)
     if any(step.stage == "segment" and step.state != "finished" for step in dry.steps):
-        training_backbone(_checkable(recipe.segment))
+        build_network(_checkable(recipe.segment), num_classes=2)
     builder = Builder(Path(work), runtime or Runtime(), until=until)
     graph, scoring, made = _ask(recipe, builder, name)
     return write_summary(graph, scoring, made, name=name)
@@ -87,9 +87,9 @@ def open_index(
     return Graph(recipe, builder).index_table()
 
 
-def _checkable(table: config.Segment) -> config.Segment:
-    """Return a table whose backbone can be built before any voter is trained."""
-    if table.init_from is None:
+def _checkable(table: config.Segmenter) -> config.Segmenter:
+    """Return a table whose network can be built before any voter is trained."""
+    if not isinstance(table, config.DeepLab) or table.init_from is None:
         return table
     return table.model_copy(update={"weights": "none", "init_from": None})
 

@@ -146,7 +146,7 @@ class Graph:
         settings = training_settings(table) | {"random_seed": self.recipe.random_seed}
         settings.pop("labels")  # the inputs say which
         inputs = {"index": self.made.index, "labels": labels}
-        if (name := settings.pop("init_from")) is not None:
+        if (name := settings.pop("init_from", None)) is not None:
             start = self._maker.first_training(name, self.recipe.voters[name])
             inputs["init"] = start
             settings.pop("weights")

@@ -11,7 +11,7 @@ from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.pipeline.graph import PLAIN, Graph
 from tag2mask.pipeline.voters import VoterArtifacts
 from tag2mask.stages import cam, evaluate, localize, proxies, truth
-from tag2mask.stages.segment import initialisation
+from tag2mask.stages.segment_network import initialisation
 
 Protocol = dict[str, Any]
 

@@ -7,7 +7,7 @@ from typing import Any, assert_never
 
 from tag2mask import config
 from tag2mask.artifacts.build import Artifact, Request
-from tag2mask.artifacts.files import file_digest
+from tag2mask.artifacts.files import content_digest, file_digest
 from tag2mask.artifacts.tables import Index
 from tag2mask.errors import ModelError
 from tag2mask.pipeline.builder import Builder
@@ -268,14 +268,19 @@ class VoterMaker:
         )
 
 
-def training_settings(training: config.Training) -> dict[str, Any]:
-    """Return a table's knobs, a local weights file counting by its content.
+def training_settings(
+    training: config.Training | config.Transformer,
+) -> dict[str, Any]:
+    """Return a table's knobs, local weights counting by their content.
 
     Raises:
-        ModelError: If that file is missing.
+        ModelError: If a file of weights is missing.
     """
     settings = training.model_dump(mode="json")
-    if training.weights not in ("hub", "none"):
+    if isinstance(training, config.Transformer):
+        if Path(training.weights).is_dir():  # else a name on the hub, or a word
+            settings["weights"] = content_digest(Path(training.weights))
+    elif training.weights not in ("hub", "none"):
         path = Path(training.weights)
         if not path.is_file():
             raise ModelError(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from tag2mask import config
 from tag2mask.artifacts.labels import LabelFolder, write_labels
@@ -16,7 +16,6 @@ from tag2mask.engine.map_images import in_threads, read_ahead
 from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.crf import dense_crf
-from tag2mask.models.deeplab import DeepLab
 
 VERSION = 1
 _LESS_MEMORY = (
@@ -34,7 +33,7 @@ class Subject(NamedTuple):
 
 
 def run(
-    network: DeepLab,
+    network: nn.Module,
     images: Sequence[Subject],
     settings: config.Predict,
     labels: Path,
@@ -77,7 +76,7 @@ def run(
 
 
 def predict_labels(
-    network: DeepLab,
+    network: nn.Module,
     image: UInt8[Tensor, "h w 3"],
     settings: config.Predict,
     device: torch.device,
@@ -88,7 +87,7 @@ def predict_labels(
 
 
 def _logits(
-    network: DeepLab,
+    network: nn.Module,
     image: UInt8[Tensor, "h w 3"],
     settings: config.Predict,
     device: torch.device,
