@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from tag2mask.config import CaCl, Classifier, Segment
+from tag2mask.config import CaCl, Classifier, DeepLab
 from tag2mask.errors import ModelError
 from tag2mask.models.backbones import make_backbone
 from tag2mask.models.cam_network import CamNetwork
@@ -329,7 +329,7 @@ def test_stem_and_b2_do_not_train():
     assert not any(m.training for m in made.modules() if isinstance(m, FoldedNorm))
 
 
-@pytest.mark.parametrize("table", [Classifier, Segment])
+@pytest.mark.parametrize("table", [Classifier, DeepLab])
 def test_they_are_frozen_unless_a_recipe_says_otherwise(table):
     assert table(backbone="resnet38d").freeze == FROZEN
     assert table(backbone="resnet38d", freeze=("conv1a",)).freeze == ("conv1a",)

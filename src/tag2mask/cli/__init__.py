@@ -126,7 +126,6 @@ def run(
 
 
 app.command()(study)
-app.command()(sweep)
 
 
 @app.command()
@@ -182,6 +181,9 @@ def evaluate(
     for name, value in record["per_class"].items():
         say(f"{name:20s} {number(value, 2):>6s}")
     say(f"mIoU {number(record['miou'], 2)} % over {record['num_images']} images")
+
+
+app.command()(sweep)
 
 
 @app.command()
