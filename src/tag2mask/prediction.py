@@ -144,8 +144,9 @@ def evaluate_folders(
         DatasetError: If a mask or a label map is missing or of another size.
     """
     runtime = runtime or Runtime()
+    listed = read_list(names) if names is not None else None
     truth = evaluate.open_folder(
-        LabelFolder(labels), masks, _listed(names), _class_names(labels), runtime
+        LabelFolder(labels), masks, listed, _class_names(labels), runtime
     )
     record = evaluate.score_labels(
         LabelFolder(labels), truth, config.Evaluate(), runtime=runtime
@@ -172,9 +173,12 @@ def _in_words(settings: config.Predict) -> str:
     return f"scales {scales}{mirror}, CRF {settings.crf}"
 
 
-def _listed(names: Path | None) -> list[str] | None:
-    if names is None:
-        return None
+def read_list(names: Path) -> list[str]:
+    """Return the lines of a file that are not empty.
+
+    Raises:
+        DatasetError: If it cannot be read.
+    """
     try:
         lines = names.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
