@@ -1,7 +1,7 @@
 """Label images with an exported model: numpy, Pillow and ONNX Runtime, no torch.
 
-    from tag2mask.deploy import Predictor
-    Predictor("model.onnx").predict("photo.jpg").overlay().save("seen.png")
+from tag2mask.deploy import Predictor
+Predictor("model.onnx").predict("photo.jpg").overlay().save("seen.png")
 """
 
 import json

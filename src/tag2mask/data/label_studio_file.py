@@ -13,6 +13,8 @@ from jaxtyping import UInt8
 from tag2mask.data.brush_code import decode_brush
 from tag2mask.errors import DatasetError
 
+IGNORED = "ignored"
+"""Label of pixels that are unlabelled."""
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
 """What Label Studio puts before the name of a file that was uploaded to it."""
 _MOST_PIXELS = 100_000_000
@@ -52,6 +54,23 @@ def results_of(task: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
     ]
 
 
+def task_name(task: Mapping[str, Any]) -> str:
+    """Return the name of a task's image: ``name`` of its data, or of its file.
+
+    Raises:
+        ValueError: If it has neither, or a name that leads out of a folder.
+    """
+    name = task["data"].get("name")
+    if not isinstance(name, str):
+        address = task["data"].get("image")
+        files = list(possible_files(address)) if isinstance(address, str) else []
+        name = PurePosixPath(files[-1]).stem if files else ""
+    path = PurePosixPath(name)
+    if not path.name or path.is_absolute() or ".." in path.parts:
+        raise ValueError("its data has neither a name nor the address of an image")
+    return name
+
+
 def possible_files(address: str) -> Iterator[str]:
     """Yield what an image's address may be called below a folder, the longest first.
 
@@ -88,11 +107,7 @@ def draw_regions(
     for region in regions:
         if region.get("type") != "brushlabels":
             continue
-        height, width = region.get("original_height"), region.get("original_width")
-        if not isinstance(height, int) or not isinstance(width, int):
-            raise ValueError("a region has no size")
-        if not 0 < height * width <= _MOST_PIXELS:
-            raise ValueError(f"a region of {width}x{height} pixels is of no photograph")
+        height, width = _region_size(region)
         if labels is None:
             labels = np.zeros((height, width), np.uint8)
         if labels.shape != (height, width):
@@ -107,3 +122,13 @@ def draw_regions(
     if labels is None:
         raise ValueError("it has no brush, so that its size is not known")
     return labels
+
+
+def _region_size(region: Mapping[str, Any]) -> tuple[int, int]:
+    """Return height and width of the image that a region is of, in pixels."""
+    height, width = region.get("original_height"), region.get("original_width")
+    if not isinstance(height, int) or not isinstance(width, int):
+        raise ValueError("a region has no size")
+    if min(height, width) < 1 or height * width > _MOST_PIXELS:
+        raise ValueError(f"a region of {width}x{height} pixels is of no photograph")
+    return height, width

@@ -12,6 +12,7 @@ from tag2mask.artifacts.files import read_json
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import Index
 from tag2mask.data.classes import read_class_names, with_background
+from tag2mask.data.label_studio_file import IGNORED
 from tag2mask.engine.map_images import map_images
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import ArtifactError, DatasetError
@@ -20,8 +21,6 @@ from tag2mask.pictures import image_files
 from tag2mask.prediction import read_list
 from tag2mask.segmentation import Colour, class_colours
 
-IGNORED = "ignored"
-"""What unlabelled pixels are called where a format has names only."""
 DEFAULT_SPLIT = "train"
 
 

@@ -24,7 +24,7 @@ _Open = Callable[[Path], _Reader]
 def export_masks(
     source: Source,
     out: Path,
-    format: Format,  # noqa: A002
+    format: Format,
     *,
     address: str = label_studio.LOCAL_FILES,
     runtime: Runtime | None = None,
@@ -58,7 +58,7 @@ def export_masks(
     return len(maps.names), tuple(_notes(maps, format))
 
 
-def _find_format(format: Format, maps: LabelMaps, address: str) -> tuple[_Write, _Open]:  # noqa: A002
+def _find_format(format: Format, maps: LabelMaps, address: str) -> tuple[_Write, _Open]:
     """Return what writes a format, and what opens it again."""
     match format:
         case "index":
@@ -93,7 +93,7 @@ def _refuse_changed(
         )
 
 
-def _notes(maps: LabelMaps, format: Format) -> list[str]:  # noqa: A002
+def _notes(maps: LabelMaps, format: Format) -> list[str]:
     notes = []
     unknown = sum(each.path is None for each in maps.photographs.values())
     if unknown and format in ("coco", "label-studio"):

@@ -159,8 +159,9 @@ def _write(model: Segmenter, path: Path) -> None:
                 output_names=[LOGITS, LABELS],
                 dynamic_shapes={
                     "image": {
-                        axis: torch.export.Dim(name, min=2) if axis else
-                        torch.export.Dim(name, min=1)
+                        axis: torch.export.Dim(name, min=2)
+                        if axis
+                        else torch.export.Dim(name, min=1)
                         for axis, name in axes.items()
                     }
                 },

@@ -64,9 +64,7 @@ def list_label_studio(
     notes = list(photographs.left_out(found, source))
     if num_open:
         notes.append(f"{num_open} tasks have no annotation: left out")
-    return Listing(
-        found.images, class_names, (*found.problems, *wrong), tuple(notes)
-    )
+    return Listing(found.images, class_names, (*found.problems, *wrong), tuple(notes))
 
 
 def _find(
@@ -75,7 +73,9 @@ def _find(
     address, split = data.get(field), data.get("split", "train")
     if not isinstance(address, str) or not address:
         keys = ", ".join(map(repr, data)) or "none"
-        raise RowError(f"{place}: no address of an image in {field!r}, there are {keys}")
+        raise RowError(
+            f"{place}: no address of an image in {field!r}, there are {keys}"
+        )
     if not isinstance(split, str):
         raise RowError(f"{place}: the split must be a name")
     for file in possible_files(address):
