@@ -125,5 +125,6 @@ def hub(
 def _tell(kind: str, parity: "Parity") -> None:
     say(
         f"{kind}: {100 * parity.equal_labels:.2f} % of the labels are PyTorch's; "
-        f"logits differ by up to {parity.greatest_difference:.2g} ({parity.num_images} images)"
+        f"logits differ by up to {parity.greatest_difference:.2g} "
+        f"({parity.num_images} images)"
     )

@@ -246,14 +246,17 @@ def _pictures(images: Sequence[Path]) -> list[UInt8[np.ndarray, "h w 3"]]:
     if images:
         files = list(find_images(images).values())[:_MOST_IMAGES]
         return [read_image(file) for file in files]
-    rng = np.random.default_rng(0)
-    return [_smooth(rng, height, width) for height, width in SIZES]
+    return [
+        draw_picture(height, width, random_seed=number)
+        for number, (height, width) in enumerate(SIZES)
+    ]
 
 
-def _smooth(
-    rng: np.random.Generator, height: int, width: int
+def draw_picture(
+    height: int, width: int, *, random_seed: int = 0
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Draw a picture with edges and slopes of all colours, as noise has not."""
+    """Draw a picture of slopes of all colours, which is what networks see."""
+    rng = np.random.default_rng(random_seed)
     coarse = torch.from_numpy(rng.random((1, 3, 9, 12), np.float32))
     smooth = functional.interpolate(coarse, (height, width), mode="bicubic")
     pixels = (255 * smooth.clamp(0, 1)).to(torch.uint8)[0].permute(1, 2, 0)
