@@ -72,7 +72,7 @@ def test_image_is_segmented_as_files_are(finished, world):
     assert not np.array_equal(changed.labels, protocols["run"].labels)
     with pytest.raises(RecipeError, match="cannot be predicted so"):
         segment_image(finished.summary, path, {"flop": True})
-    with pytest.raises(ModelError, match="is no model: expected summary.json"):
+    with pytest.raises(ModelError, match=r"is no model: expected summary\.json"):
         segment_image("nowhere", path)
 
 

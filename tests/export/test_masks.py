@@ -172,7 +172,7 @@ def test_tasks_of_label_studio(labels, photographs, tmp_path):
     assert third["data"]["image"] == "s3://bucket/%C3%A9%20%26%20b.png"
     (prediction,) = first["predictions"]
     region = prediction["result"][1]
-    assert region["original_width"], region["original_height"] == (7, 5)
+    assert (region["original_width"], region["original_height"]) == (7, 5)
     assert (region["type"], region["value"]["format"]) == ("brushlabels", "rle")
     assert region["value"]["brushlabels"] == ["émeu"]
     assert (tmp_path / "out" / "labelling.xml").read_text() == (
@@ -220,9 +220,8 @@ def test_runs_beyond_the_longest_are_split(side):
     # 4 * 128 * 128 = 65536 values are one run of 16 bits, 4 * 129 * 129 are two
     mask = np.ones((side, side), bool)
     code = encode_brush(mask)
-    assert len(code) == -(-(32 + 5 + 16 + (1 if side == 128 else 2) * 27) // 8) or (
-        side == 129
-    )
+    if side == 128:  # head 32 + 5 + 16 bits, run 1 + 2 + 16 + 8: 80 bits
+        assert len(code) == 10
     assert np.array_equal(decode_brush(code, height=side, width=side), mask)
 
 
@@ -287,13 +286,13 @@ def test_nothing_is_written_over_or_outside(labels, tmp_path):
     with pytest.raises(DatasetError, match="is not empty; choose another folder"):
         export(Source(labels), labels, "index")
     (tmp_path / "list.txt").write_text("../labels/a\n")
-    with pytest.raises(DatasetError, match="'../labels/a' is no image's name"):
+    with pytest.raises(DatasetError, match=r"'\.\./labels/a' is no image's name"):
         export(Source(labels, names=tmp_path / "list.txt"), tmp_path / "out", "index")
     (tmp_path / "empty").mkdir()
+    source = Source(tmp_path / "empty", classes=tmp_path / "list.txt")
     with pytest.raises(DatasetError, match="there is no label map to export"):
-        source = Source(tmp_path / "empty", classes=tmp_path / "list.txt")
         export(source, tmp_path / "out", "index")
-    with pytest.raises(DatasetError, match="there is no folder .*gone"):
+    with pytest.raises(DatasetError, match=r"there is no folder .*gone"):
         export(Source(tmp_path / "gone"), tmp_path / "out", "index")
 
 

@@ -113,7 +113,7 @@ def test_network_that_cannot_be_exported_is_told(small, tmp_path):
         export_onnx(small._replace(network=Strange()), tmp_path / "x.onnx")
 
 
-def test_given_images_are_compared(small, exported, tmp_path, monkeypatch):
+def test_given_images_are_compared(tmp_path):
     fakes.write_picture(tmp_path / "in" / "a.png")
     found = onnx_model._pictures([tmp_path / "in"])
     assert [each.shape for each in found] == [(8, 12, 3)]
@@ -326,7 +326,8 @@ def test_command_works_where_torch_cannot_be_imported(exported, pictures, tmp_pa
 def test_predictor_needs_numpy_pillow_and_the_runtime_alone(exported, pictures):
     code = (
         "from tag2mask.deploy import Predictor\n"
-        f"found = Predictor({str(exported.path)!r}).predict({str(pictures)!r}+'/a.png')\n"
+        f"predictor = Predictor({str(exported.path)!r})\n"
+        f"found = predictor.predict({str(pictures / 'a.png')!r})\n"
         "print(found.overlay().size, round(sum(found.areas().values())))\n"
     )
     assert alone(code, FOR_MODELS) == "(12, 8) 100\n"
