@@ -116,6 +116,7 @@ def test_yolo_by_its_documented_layout(labels, photographs, tmp_path):
     ]
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_coco_is_what_pycocotools_reads(labels, photographs, tmp_path, capsys):
     coco = pytest.importorskip("pycocotools.coco")
     export(Source(labels, images=photographs), tmp_path / "out", "coco")
@@ -168,7 +169,9 @@ def test_tasks_of_label_studio(labels, photographs, tmp_path):
     source = Source(labels, images=photographs)
     export(source, tmp_path / "out", "label-studio", address="s3://bucket/")
     first, _, third = json.loads((tmp_path / "out" / "tasks.json").read_text())
-    assert first["data"] == {"image": "s3://bucket/a.png", "name": "a"}
+    assert first["data"] == {
+        "image": "s3://bucket/a.png", "name": "a", "width": 7, "height": 5,
+    }  # fmt: skip
     assert third["data"]["image"] == "s3://bucket/%C3%A9%20%26%20b.png"
     (prediction,) = first["predictions"]
     region = prediction["result"][1]

@@ -292,7 +292,8 @@ sys.meta_path.insert(0, Island())
 FOR_MODELS = {"numpy", "PIL", "onnxruntime", "flatbuffers", "google", "packaging"}
 FOR_COMMANDS = {
     "typer", "click", "rich", "shellingham", "markdown_it", "mdurl", "pygments",
-    "typing_extensions", "annotated_doc",
+    "typing_extensions", "annotated_doc", "pydantic", "pydantic_core",
+    "annotated_types", "typing_inspection",
 }  # fmt: skip
 
 

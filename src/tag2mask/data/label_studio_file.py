@@ -71,6 +71,14 @@ def task_name(task: Mapping[str, Any]) -> str:
     return name
 
 
+def task_size(task: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return ``height`` and ``width`` of a task's data, if they are there."""
+    height, width = task["data"].get("height"), task["data"].get("width")
+    if not isinstance(height, int) or not isinstance(width, int):
+        return None
+    return (height, width) if 0 < height * width <= _MOST_PIXELS else None
+
+
 def possible_files(address: str) -> Iterator[str]:
     """Yield what an image's address may be called below a folder, the longest first.
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tag2mask.artifacts.files import read_json, write_json
+from tag2mask.data.run_lengths import decode_runs
 from tag2mask.engine.map_images import map_images
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import DatasetError
@@ -62,7 +63,6 @@ def write_coco(maps: LabelMaps, out: Path, runtime: Runtime) -> None:
 
 def open_coco(out: Path, maps: LabelMaps) -> Callable[[str], UInt8[np.ndarray, "h w"]]:
     """Return what reads a label map by its name: annotations over background."""
-    coder = _coder()
     content = read_json(out / ANNOTATIONS)
     ids = {
         row["id"]: IGNORE if row["name"] == IGNORED else row["id"]
@@ -77,7 +77,7 @@ def open_coco(out: Path, maps: LabelMaps) -> Callable[[str], UInt8[np.ndarray, "
         image = images[maps.photographs[name].file]
         labels = np.zeros((image["height"], image["width"]), np.uint8)
         for row in annotations.get(image["id"], []):
-            inside = coder.decode(row["segmentation"]).astype(bool)
+            inside = decode_runs(row["segmentation"], *labels.shape)
             labels[inside] = ids[row["category_id"]]
         return labels
 

@@ -59,7 +59,8 @@ def write_label_studio(
         ]
         image = address + quote(maps.photographs[name].file)
         return {
-            "data": {"image": image, "name": name},
+            # without a region nothing else would tell the size
+            "data": {"image": image, "name": name, "width": width, "height": height},
             "predictions": [{"model_version": "tag2mask", "result": regions}],
         }
 

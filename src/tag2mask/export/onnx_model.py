@@ -112,7 +112,7 @@ def export_onnx(
 def compare(
     network: nn.Module,
     predictor: Predictor,
-    images: Sequence[UInt8[np.ndarray, "h w 3"]],
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
 ) -> Parity:
     """Compare an exported model with its network, at one scale."""
     greatest, equal, pixels = 0.0, 0, 0
@@ -195,6 +195,7 @@ def _name(model: Segmenter) -> str:
 def _quantise(source: Path, target: Path) -> None:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     nodes = onnx.load(source).graph.node
     depthwise = [
@@ -203,8 +204,12 @@ def _quantise(source: Path, target: Path) -> None:
         if node.op_type == "Conv"
         and any(each.name == "group" and each.i > 1 for each in node.attribute)
     ]
+    prepared = target.with_suffix(".prepared.onnx")
+    quant_pre_process(
+        source, prepared, skip_optimization=True, skip_symbolic_shape=True
+    )
     quantize_dynamic(
-        source,
+        prepared,
         target,
         op_types_to_quantize=["Conv", "MatMul"],
         # one scale for all channels is too coarse for filters that never mix
@@ -242,7 +247,7 @@ def _refuse_other(parity: Parity) -> None:
         )
 
 
-def _pictures(images: Sequence[Path]) -> list[UInt8[np.ndarray, "h w 3"]]:
+def _pictures(images: Sequence[Path]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
     if images:
         files = list(find_images(images).values())[:_MOST_IMAGES]
         return [read_image(file) for file in files]

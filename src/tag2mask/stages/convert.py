@@ -17,6 +17,7 @@ from tag2mask.data.label_studio_file import (
     read_tasks,
     results_of,
     task_name,
+    task_size,
 )
 from tag2mask.engine.map_images import map_images
 from tag2mask.engine.runtime import Runtime
@@ -79,7 +80,7 @@ def write_label_studio_masks(
 
     def write(task: Mapping[str, Any]) -> str:
         try:
-            labels = draw_regions(results_of(task)[-1], ids)
+            labels = draw_regions(results_of(task)[-1], ids, size=task_size(task))
             write_labels(out, task_name(task), torch.from_numpy(labels))
         except ValueError as error:
             return f"{export}: task {task.get('id')}: {error}"
