@@ -104,6 +104,7 @@ def test_bounds_of_agreement(parity, refused):
         onnx_model._refuse_other(Parity(*parity, 1))
 
 
+@pytest.mark.slow
 def test_network_that_cannot_be_exported_is_told(small, tmp_path):
     class Strange(nn.Module):
         def forward(self, images):

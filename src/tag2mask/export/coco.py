@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tag2mask.artifacts.files import read_json, write_json
+from tag2mask.data.label_studio_file import IGNORED
 from tag2mask.data.run_lengths import decode_runs
 from tag2mask.engine.map_images import map_images
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import DatasetError
-from tag2mask.export.label_maps import IGNORED, LabelMaps
+from tag2mask.export.label_maps import LabelMaps
 from tag2mask.functional.shapes import IGNORE
 
 ANNOTATIONS = "instances.json"
@@ -30,7 +31,8 @@ def write_coco(maps: LabelMaps, out: Path, runtime: Runtime) -> None:
             if number > 0
         ]
 
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     found = map_images(describe, maps.names, runtime=runtime, title="coco")
     for number, (name, rows) in enumerate(zip(maps.names, found, strict=True), start=1):
         height, width, _ = maps.contents[name]

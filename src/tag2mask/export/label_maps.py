@@ -161,7 +161,8 @@ def _contents(maps: LabelMaps, runtime: Runtime) -> Iterator[tuple[str, Content]
                 f"{maps.labels.path(name)} holds unlabelled pixels, and they cannot be "
                 f"told from the class {IGNORED!r}: call the class otherwise"
             )
-        return Content(*labels.shape, ids)
+        height, width = labels.shape
+        return Content(height, width, ids)
 
     found = map_images(look, maps.names, runtime=runtime, title="read")
     yield from zip(maps.names, found, strict=True)

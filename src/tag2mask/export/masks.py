@@ -8,11 +8,12 @@ from typing import Literal, assert_never
 import numpy as np
 from jaxtyping import UInt8
 
+from tag2mask.data.label_studio_file import IGNORED
 from tag2mask.engine.map_images import map_images
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import ArtifactError, DatasetError
 from tag2mask.export import coco, cvat, index_png, label_studio, voc, yolo
-from tag2mask.export.label_maps import IGNORED, LabelMaps, Source, open_maps
+from tag2mask.export.label_maps import LabelMaps, Source, open_maps
 
 Format = Literal["index", "voc", "coco", "cvat", "label-studio", "yolo"]
 

@@ -10,10 +10,11 @@ from PIL import Image
 
 from tag2mask.artifacts.files import whole_file
 from tag2mask.artifacts.labels import write_labels
+from tag2mask.data.label_studio_file import IGNORED
 from tag2mask.engine.map_images import for_each_image
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import DatasetError
-from tag2mask.export.label_maps import IGNORED, LabelMaps
+from tag2mask.export.label_maps import LabelMaps
 from tag2mask.functional.shapes import IGNORE
 from tag2mask.segmentation import Colour
 
