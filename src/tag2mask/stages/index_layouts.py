@@ -6,17 +6,19 @@ from tag2mask import config
 from tag2mask.data import layouts
 from tag2mask.data.layouts import Listing
 
+_Export = (
+    config.LabelStudioData
+    | config.CvatData
+    | config.ImageFolderData
+    | config.FiftyOneData
+)
+
 
 def list_layout(data: config.Data) -> Listing:
     """List a data set as its layout says, with splits named as they are there."""
+    if isinstance(data, _Export):
+        return _list_export(data)
     match data:
-        case (
-            config.LabelStudioData()
-            | config.CvatData()
-            | config.ImageFolderData()
-            | config.FiftyOneData()
-        ):
-            return _list_export(data)
         case config.FolderData():
             return layouts.list_folder(
                 data.root, images=data.images, tags=data.tags, classes=data.classes
@@ -56,12 +58,7 @@ def list_layout(data: config.Data) -> Listing:
             assert_never(data)
 
 
-def _list_export(
-    data: config.LabelStudioData
-    | config.CvatData
-    | config.ImageFolderData
-    | config.FiftyOneData,
-) -> Listing:
+def _list_export(data: _Export) -> Listing:
     """List what another tool exported."""
     match data:
         case config.LabelStudioData():
