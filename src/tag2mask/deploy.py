@@ -42,7 +42,8 @@ class Predictor:
     """
 
     def __init__(self, path: Path | str, *, threads: int = 0) -> None:
-        self._session = _open(Path(path), threads)
+        self._path = Path(path)
+        self._session, self._refusals = _open(self._path, threads)
         found = self._session.get_modelmeta().custom_metadata_map
         try:
             self.class_names = tuple(json.loads(found["class_names"]))
@@ -63,16 +64,26 @@ class Predictor:
 
         Raises:
             DatasetError: If the file cannot be read as an image.
+            ModelError: If the network takes no images of this size.
             ValueError: If pixels are of another kind.
         """
         pixels = _pixels(image)
-        (labels,) = self._session.run([LABELS], {INPUT: pixels[None]})
+        labels = self._run(LABELS, pixels[None])
         return Segmentation(labels[0], self.class_names, pixels, self.palette)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return logits "b k h w" at the size of RGB images, uint8 "b h w 3"."""
-        (logits,) = self._session.run([LOGITS], {INPUT: images})
-        found: NDArray[np.float32] = logits
+        found: NDArray[np.float32] = self._run(LOGITS, images)
+        return found
+
+    def _run(self, output: str, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401
+        try:
+            (found,) = self._session.run([output], {INPUT: images})
+        except self._refusals as error:
+            height, width = images.shape[1:3]
+            raise ModelError(
+                f"{self._path} takes no image of {width}x{height} pixels: {error}"
+            ) from None
         return found
 
 
@@ -113,7 +124,8 @@ def predict_files(
     return len(found), "scales 1, CRF none"
 
 
-def _open(path: Path, threads: int) -> Any:  # noqa: ANN401
+def _import_runtime() -> tuple[Any, tuple[type[Exception], ...]]:
+    """Return ONNX Runtime, and what it raises about a file or an input."""
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
@@ -122,17 +134,7 @@ def _open(path: Path, threads: int) -> Any:  # noqa: ANN401
             "an exported model is run by ONNX Runtime; install it with "
             "pip install onnxruntime"
         ) from None
-    if not path.is_file():
-        raise ModelError(f"there is no exported model {path}")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # warnings of the runtime tell a user of masks nothing
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-    except (
+    refusals = (
         state.Fail,
         state.InvalidArgument,
         state.InvalidGraph,
@@ -140,10 +142,27 @@ def _open(path: Path, threads: int) -> Any:  # noqa: ANN401
         state.NoSuchFile,
         state.NotImplemented,
         state.RuntimeException,
-    ) as error:
+    )
+    return onnxruntime, refusals
+
+
+def _open(path: Path, threads: int) -> tuple[Any, tuple[type[Exception], ...]]:
+    runtime, refusals = _import_runtime()
+    if not path.is_file():
+        raise ModelError(f"there is no exported model {path}")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # warnings of the runtime tell a user of masks nothing, its errors are raised too
+    options.log_severity_level = 4
+    try:
+        session = runtime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except refusals as error:
         raise ModelError(
             f"{path} cannot be opened as an ONNX model ({error}); export it again"
         ) from None
+    return session, refusals
 
 
 def _pixels(image: Path | str | NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -73,7 +73,10 @@ def test_int8_tells_what_it_loses(small, exported, tmp_path, monkeypatch):
     assert found.int8.equal_labels > 0.5
     assert found.int8.greatest_difference > 1e-3
     predictor = Predictor(found.path)
-    assert compare(small.network, predictor, onnx_model._pictures(())) == found.int8
+    assert (
+        compare(small.network, predictor, onnx_model._pictures((), small.network))
+        == found.int8
+    )
     content = found.path.read_bytes()
     assert b"ConvInteger" in content
     assert content != exported.path.read_bytes()
@@ -116,11 +119,27 @@ def test_network_that_cannot_be_exported_is_told(small, tmp_path):
 
 def test_given_images_are_compared(tmp_path):
     fakes.write_picture(tmp_path / "in" / "a.png")
-    found = onnx_model._pictures([tmp_path / "in"])
+    found = onnx_model._pictures([tmp_path / "in"], nn.Identity())
     assert [each.shape for each in found] == [(8, 12, 3)]
-    assert [each.shape[:2] for each in onnx_model._pictures(())] == list(
-        onnx_model.SIZES
-    )
+
+
+def test_generated_images_are_of_sizes_that_the_network_takes():
+    def sizes(network):
+        return [each.shape[:2] for each in onnx_model._pictures((), network)]
+
+    class Patches(nn.Module):
+        def forward(self, images):
+            assert images.shape[2] % 16 == images.shape[3] % 16 == 0
+            return images
+
+    class None_(nn.Module):
+        def forward(self, images):
+            raise ValueError("no")
+
+    assert sizes(nn.Identity()) == list(onnx_model.SIZES)
+    assert sizes(Patches()) == [(128, 160), (256, 256), (64, 64), (288, 384)]
+    with pytest.raises(ModelError, match="the network takes no images of"):
+        sizes(None_())
 
 
 @pytest.mark.parametrize("library", ["onnx", "onnxruntime", "onnxscript"])
@@ -203,11 +222,15 @@ def test_deeplab_on_real_backbones_is_exported(tmp_path, backbone, options):
     model = Segmenter(network, tuple("abcde"), card)
     found = export_onnx(model, tmp_path / "model.onnx")
     assert found.float32.greatest_difference <= 1e-3
-    images = np.stack([noise(100, 75), noise(100, 75, 1)])
+    size = (112, 80) if backbone == "test_vit" else (100, 75)
+    images = np.stack([noise(*size), noise(*size, 1)])
     batch = to_batch(list(torch.from_numpy(images)), torch.device("cpu"))
     expected = class_logits(network, batch, scales=(1.0,), flip=False).numpy()
-    found = Predictor(tmp_path / "model.onnx").logits(images)
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    predictor = Predictor(tmp_path / "model.onnx", threads=1)
+    np.testing.assert_allclose(predictor.logits(images), expected, atol=1e-3)
+    if backbone == "test_vit":
+        with pytest.raises(ModelError, match="takes no image of 75x100 pixels"):
+            predictor.predict(noise(100, 75))
 
 
 # prediction of files

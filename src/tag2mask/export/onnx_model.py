@@ -32,6 +32,7 @@ SIZES = ((97, 130), (256, 256), (33, 40), (288, 384))
 _TRACED = 64, 96
 _OPSET = 18
 _MOST_IMAGES = 20
+_PATCHES = 32
 _REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError)
 
 
@@ -82,7 +83,7 @@ def export_onnx(
             depthwise convolutions to 8 bits. Its labels differ from those of PyTorch;
             how far is measured and not bounded.
         images: Files or folders to compare on, at most 20 images; none: generated
-            images of several sizes.
+            images of several sizes, multiples of 32 where the network takes no others.
 
     Raises:
         ModelError: If the network cannot be exported, if the graph does not compute
@@ -91,17 +92,18 @@ def export_onnx(
     _require_libraries()
     if not isinstance(model, Segmenter):
         model = load_segmenter(locate_segmenter(model).folder)
-    pictures = _pictures(images)
+    network = model.network.cpu()
+    pictures = _pictures(images, network)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "model.onnx")
         _write(model, path)
-        float32 = compare(model.network, Predictor(path), pictures)
+        float32 = compare(network, Predictor(path), pictures)
         _refuse_other(float32)
         quantised = None
         if int8:
             small = Path(scratch, "int8.onnx")
             _quantise(path, small)
-            quantised, path = compare(model.network, Predictor(small), pictures), small
+            quantised, path = compare(network, Predictor(small), pictures), small
         _describe(path, {"float32": float32, "int8": quantised})
         with whole_file(out) as target:
             target.write_bytes(path.read_bytes())
@@ -146,7 +148,7 @@ class _Graph(nn.Module):
 
 
 def _write(model: Segmenter, path: Path) -> None:
-    graph = _Graph(in_standard_operators(model.network.cpu())).eval()
+    graph = _Graph(in_standard_operators(model.network)).eval()
     example = torch.zeros(2, *_TRACED, 3, dtype=torch.uint8)
     axes = {0: "batch", 1: "height", 2: "width"}
     try:
@@ -247,14 +249,33 @@ def _refuse_other(parity: Parity) -> None:
         )
 
 
-def _pictures(images: Sequence[Path]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+def _pictures(
+    images: Sequence[Path], network: nn.Module
+) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    """Return the images to compare on; drawn ones are of sizes the network takes."""
     if images:
         files = list(find_images(images).values())[:_MOST_IMAGES]
         return [read_image(file) for file in files]
-    return [
-        draw_picture(height, width, random_seed=number)
-        for number, (height, width) in enumerate(SIZES)
-    ]
+    even = [(_round_up(height), _round_up(width)) for height, width in SIZES]
+    for sizes in (SIZES, even):
+        drawn = [draw_picture(*size, random_seed=n) for n, size in enumerate(sizes)]
+        if all(_takes(network, picture) for picture in drawn):
+            return drawn
+    raise ModelError(f"the network takes no images of {even} pixels; give --images")
+
+
+def _round_up(side: int) -> int:
+    """Return a multiple of every patch and stride that networks usually have."""
+    return -(-side // _PATCHES) * _PATCHES
+
+
+@torch.inference_mode()
+def _takes(network: nn.Module, picture: UInt8[np.ndarray, "h w 3"]) -> bool:
+    try:
+        network(to_batch([torch.from_numpy(picture)], torch.device("cpu")))
+    except (AssertionError, *_REFUSALS):
+        return False
+    return True
 
 
 def draw_picture(
