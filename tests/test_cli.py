@@ -28,6 +28,7 @@ COMMANDS = {
     "clean": {"--yes"},
     "data": set(),
     "classes": set(),
+    "export": set(),
 }
 SHORT = (
     "--set", "voters.a.steps=1", "--set", "voters.a.dropout=0.1",

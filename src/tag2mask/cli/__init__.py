@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from tag2mask.cli import classes, data
+from tag2mask.cli import classes, data, export
 from tag2mask.cli.crf import crf
 from tag2mask.cli.options import (
     Device,
@@ -51,6 +51,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app)
 app.add_typer(classes.app)
+app.add_typer(export.app)
 _DEMO_WORK = Path("work/demo")
 _TOY_TRAIN, _TOY_VAL = 400, 120
 
@@ -131,7 +132,11 @@ app.command()(study)
 @app.command()
 def predict(
     model: Annotated[
-        Path, typer.Argument(help="summary.json of a run, or a segment folder.")
+        str,
+        typer.Argument(
+            help="summary.json of a run, a segment folder, a file of `export onnx`, "
+            "or OWNER/NAME on the Hugging Face hub."
+        ),
     ],
     images: Annotated[list[Path], typer.Argument(help="Images or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder of the index PNGs.")],
@@ -146,12 +151,15 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Label images with a trained segmenter: index PNGs, 0 = background."""
-    from tag2mask import prediction
-
     change: dict[str, Any] = {"flip": flip, "crf": crf}
     if scales is not None:
         change["scales"] = _numbers(scales)
     change = {key: value for key, value in change.items() if value is not None}
+    if Path(model).suffix.lower() == ".onnx":
+        _predict_exported(model, images, out, change, device)
+        return
+    from tag2mask import prediction
+
     count, protocol = prediction.predict_files(
         model, images, out, change, runtime=make_runtime(device, 0)
     )
@@ -257,6 +265,22 @@ def _run(
     if record["artifacts"]["report"]:
         say(f"report: {(summary.parent / record['artifacts']['report']).resolve()}")
     say(str(summary))
+
+
+def _predict_exported(
+    model: str, images: list[Path], out: Path, change: dict[str, Any], device: str
+) -> None:
+    """Label images by ONNX Runtime; imports no torch."""
+    from tag2mask import deploy
+
+    if change or device == "cuda":
+        raise Tag2MaskError(
+            f"{model} predicts at one scale on the CPU, without mirror or CRF: leave "
+            f"--scales, --flip, --crf and --device out, or predict with the run that "
+            f"it was exported from"
+        )
+    count, protocol = deploy.predict_files(model, images, out)
+    say(f"{count} label maps in {out} ({protocol})")
 
 
 def _numbers(text: str) -> tuple[float, ...]:
