@@ -1,4 +1,4 @@
-"""Claim: `dense_crf` is 2 to 4 times as fast as pydensecrf2 and gives its labels.
+"""Claim: `dense_crf` is 1.8 to 4 times as fast as pydensecrf2 and gives its labels.
 
     python benchmarks/crf.py [--image PATH] [--preset NAME] [--repeats N]
         [--images FOLDER [--tags tags.csv] [--limit N] [--agree N]]
