@@ -55,8 +55,8 @@ def predict_files(
         RecipeError: If a changed key is unknown or out of bounds.
     """
     out = Path(out)
-    folder, protocol = _find_model(Path(model))
-    settings = _settings(protocol | dict(changes or {}))
+    folder, protocol = find_model(Path(model))
+    settings = predict_settings(protocol | dict(changes or {}))
     segmenter = load_segmenter(folder)
     subjects = _subjects([Path(image) for image in images])
     _claim(out, folder, settings, subjects)
@@ -64,7 +64,7 @@ def predict_files(
     predict_images(
         segmenter.network, subjects, settings, out, runtime=runtime or Runtime()
     )
-    return len(subjects), _in_words(settings)
+    return len(subjects), protocol_in_words(settings)
 
 
 def evaluate_folders(
@@ -157,7 +157,7 @@ def sweep_folders(
     return record
 
 
-def _find_model(model: Path) -> tuple[Path, dict[str, Any]]:
+def find_model(model: Path) -> tuple[Path, dict[str, Any]]:
     """Return the folder of a segmenter, and the protocol that it was scored by."""
     if (model / CARD).exists():
         _refuse_damaged(model)
@@ -190,7 +190,12 @@ def _refuse_damaged(model: Path) -> None:
         artifact.require_whole()
 
 
-def _settings(table: dict[str, Any]) -> config.Predict:
+def predict_settings(table: dict[str, Any]) -> config.Predict:
+    """Check a recipe's table ``predict``, whoever wrote its keys.
+
+    Raises:
+        RecipeError: If a key is unknown or out of bounds.
+    """
     try:
         return config.Predict.model_validate_json(json.dumps(table))
     except ValidationError as error:
@@ -201,7 +206,8 @@ def _settings(table: dict[str, Any]) -> config.Predict:
         raise RecipeError(f"images cannot be predicted so: {problems}") from None
 
 
-def _in_words(settings: config.Predict) -> str:
+def protocol_in_words(settings: config.Predict) -> str:
+    """Say how images are predicted, in one line."""
     scales = ", ".join(f"{scale:g}" for scale in settings.scales)
     mirror = ", mirror" if settings.flip else ""
     return f"scales {scales}{mirror}, CRF {settings.crf}"

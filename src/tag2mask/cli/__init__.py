@@ -21,8 +21,10 @@ from tag2mask.cli.options import (
     console,
     fail,
     make_runtime,
+    numbers,
     say,
 )
+from tag2mask.cli.serve import serve
 from tag2mask.cli.study import study
 from tag2mask.cli.sweep import sweep
 from tag2mask.errors import Tag2MaskError
@@ -151,7 +153,7 @@ def predict(
 
     change: dict[str, Any] = {"flip": flip, "crf": crf}
     if scales is not None:
-        change["scales"] = _numbers(scales)
+        change["scales"] = numbers(scales)
     change = {key: value for key, value in change.items() if value is not None}
     count, protocol = prediction.predict_files(
         model, images, out, change, runtime=make_runtime(device, 0)
@@ -182,6 +184,9 @@ def evaluate(
     for name, value in record["per_class"].items():
         say(f"{name:20s} {number(value, 2):>6s}")
     say(f"mIoU {number(record['miou'], 2)} % over {record['num_images']} images")
+
+
+app.command()(serve)
 
 
 @app.command()
@@ -255,12 +260,3 @@ def _run(
     if record["artifacts"]["report"]:
         say(f"report: {(summary.parent / record['artifacts']['report']).resolve()}")
     say(str(summary))
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise Tag2MaskError(
-            f"--scales expects numbers such as 0.75,1,1.25, got {text!r}"
-        ) from None

@@ -1,5 +1,6 @@
 """Read photographs of many formats to RGB, with errors that name the file."""
 
+import io
 import os
 import struct
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import NoReturn
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.errors import DatasetError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""Those of the suffixes; Pillow knows others, some of which run programs."""
 _CURE = "replace or remove it, or set data.skip_bad=true"
 _CHANGED = (
     "it has changed since it was indexed: put the old file back, or run the recipe "
@@ -42,10 +45,8 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """
     try:
         with Image.open(path) as picture:
-            _refuse_bomb(picture)
-            rgb = _rgb(picture)
-            turn = _TURNS.get(_orientation(picture))
-            return np.array(rgb if turn is None else rgb.transpose(turn))
+            _refuse_bomb(picture, Image.MAX_IMAGE_PIXELS)
+            return _upright_rgb(picture)
     except FileNotFoundError:
         raise DatasetError(f"{path}: there is no such image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -56,6 +57,30 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         raise DatasetError(
             f"{path} cannot be read as an image ({error}); {_CURE}"
         ) from None
+
+
+def decode_image(data: bytes, *, most_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the pixels of an image that someone sent, as ``read_image`` does.
+
+    Args:
+        data: A whole file: JPEG, PNG, WebP, BMP or TIFF.
+        most_pixels: Width times height; a larger picture is refused undecoded.
+
+    Raises:
+        DatasetError: If it is larger, or cannot be read as an image.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            _refuse_bomb(picture, most_pixels)
+            return _upright_rgb(picture)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DatasetError(f"the image is too large: {error}") from None
+    except UnidentifiedImageError:
+        raise DatasetError(
+            f"this is no image; expected {', '.join(_FORMATS)}"
+        ) from None
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        raise DatasetError(f"the image cannot be read: {error}") from None
 
 
 def read_indexed(index: Index, image: ImageRecord) -> UInt8[np.ndarray, "h w 3"]:
@@ -78,9 +103,15 @@ def read_indexed(index: Index, image: ImageRecord) -> UInt8[np.ndarray, "h w 3"]
     return pixels
 
 
-def _refuse_bomb(picture: Image.Image) -> None:
+def _upright_rgb(picture: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    rgb = _rgb(picture)
+    turn = _TURNS.get(_orientation(picture))
+    return np.array(rgb if turn is None else rgb.transpose(turn))
+
+
+def _refuse_bomb(picture: Image.Image, most: int | None) -> None:
     """Make an error of what is only a warning, without a filter that threads share."""
-    pixels, most = picture.width * picture.height, Image.MAX_IMAGE_PIXELS
+    pixels = picture.width * picture.height
     if most is not None and pixels > most:
         raise Image.DecompressionBombError(f"{pixels} pixels, at most {most}")
 
