@@ -62,6 +62,8 @@ function show(file, found) {
   URL.revokeObjectURL(photo.src);
   photo.src = URL.createObjectURL(file);
   photo.alt = `The image ${file.name}`;
+  get("stack").style.setProperty("--width", found.width);
+  get("stack").style.setProperty("--height", found.height);
   get("caption").textContent = `${file.name}, ${found.width} × ${found.height} pixels`;
   const largest = [...found.classes].sort((a, b) => b.share - a.share);
   get("classes").replaceChildren(...largest.map(row));
