@@ -1,11 +1,12 @@
 """``tag2mask serve``: what it refuses, and a true server from start to end."""
 
 import os
+import json
 import re
 import signal
+import socket
 import subprocess
 import sys
-import threading
 import urllib.request
 from functools import partial
 
@@ -40,8 +41,6 @@ def test_mistakes_are_told(call, finished, tmp_path, arguments, said):
 
 
 def test_a_taken_port_is_told(call, finished):
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -63,45 +62,55 @@ def test_a_missing_extra_is_told(call, finished, monkeypatch):
     )
 
 
-def test_a_server_answers_and_finishes_what_it_took(finished, world):
-    environment = os.environ | {"TAG2MASK_TOKEN": "mine"}
+@pytest.fixture
+def server(finished):
+    """A server over the tiny run, with a token; its process and its port."""
     command = [sys.executable, "-m", "tag2mask.cli", "serve", str(finished.work)]
     process = subprocess.Popen(
         [*command, "--port", "0", "--device", "cpu"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=os.environ | {"TAG2MASK_TOKEN": "mine"},
     )
-    try:
-        line = process.stdout.readline()
-        address = re.search(r"serving \S+ at (http://127\.0\.0\.1:\d+)/", line)[1]
-        photo = (world / "images" / "val_00000.png").read_bytes()
-        headers = {"Authorization": "Bearer mine"}
-        request = urllib.request.Request(f"{address}/predict", photo, headers)
-        statuses = []
+    line = process.stdout.readline()
+    yield process, int(re.search(r"at http://127\.0\.0\.1:(\d+)/, Ctrl", line)[1])
+    process.kill()
+    process.communicate()
 
-        def ask():
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                statuses.append((answer.status, answer.read()[:4]))
 
-        ask()
-        threads = [threading.Thread(target=ask) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        health = f"{address}/healthz"
-        under_way = 0
-        while not under_way and len(statuses) < 2:
-            with urllib.request.urlopen(health, timeout=60) as answer:
-                under_way = b'"under_way":0' not in answer.read()
-        process.send_signal(signal.SIGINT)
-        for thread in threads:
-            thread.join(60)
-        assert process.wait(60) == 0
-        assert set(statuses) == {(200, b"\x89PNG")}
-        assert "Traceback" not in process.stderr.read()
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
+def under_way(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
+        return json.load(answer)["under_way"]
+
+
+def listens(port):
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_is_told_to_end_finishes_what_it_took(server, world, told):
+    process, port = server
+    photo = (world / "images" / "val_00000.png").read_bytes()
+    head = (
+        f"POST /predict HTTP/1.1\r\nHost: localhost:{port}\r\n"
+        f"Authorization: Bearer mine\r\nContent-Length: {len(photo)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port)) as caller:
+        caller.sendall(head.encode() + photo[:100])
+        while not under_way(port):
+            pass
+        process.send_signal(told)
+        while listens(port):
+            pass
+        caller.sendall(photo[100:])
+        answer = b""
+        while part := caller.recv(65536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b"\r\n\r\n\x89PNG" in answer
+    assert answer.endswith(b"IEND\xaeB`\x82")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (0 if told == signal.SIGINT else -signal.SIGTERM)
+    assert "Traceback" not in errors

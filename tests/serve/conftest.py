@@ -35,13 +35,13 @@ def client_of():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(open_tiny, client_of):
     with client_of(open_tiny()) as found:
         yield found
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def photo(world):
     """The bytes of one picture of the world."""
     return (world / "images" / "val_00000.png").read_bytes()

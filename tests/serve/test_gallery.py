@@ -130,7 +130,7 @@ def test_marks_of_strange_images_or_kinds_are_refused(client):
 def test_a_mark_that_cannot_be_written_is_told(marked):
     client, recipe, _ = marked
     (recipe.data.root / "review.jsonl").mkdir()
-    assert client.get("/review/images").status_code == 400
+    assert client.get("/review/images").status_code == 500
     answer = set_mark(client, "train_00000", "leave_out")
     assert answer.status_code == 500
     assert "cannot write" in answer.json()["detail"]

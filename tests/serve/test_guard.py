@@ -12,7 +12,7 @@ from tag2mask.serve.limits import Admission, LimitedBody, Limits
 TOKEN = "s3cret"  # not used anywhere
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def locked(open_tiny, client_of):
     with client_of(open_tiny(), token=TOKEN) as found:
         yield found

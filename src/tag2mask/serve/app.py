@@ -10,7 +10,6 @@ from anyio import to_thread
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
 from starlette.staticfiles import StaticFiles
 
 from tag2mask.errors import DatasetError, ModelError, Tag2MaskError
@@ -87,7 +86,6 @@ def make_app(
         lifespan=lifespan,
     )
     for kind, status in (
-        (DatasetError, HTTPStatus.BAD_REQUEST),
         (ModelError, HTTPStatus.NOT_FOUND),
         (Tag2MaskError, HTTPStatus.INTERNAL_SERVER_ERROR),
     ):
@@ -166,11 +164,8 @@ async def _read_image(request: Request) -> bytes:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         return await request.body()
-    try:
-        async with request.form(max_files=1, max_fields=4) as form:
-            part = form.get("image")
-            if isinstance(part, UploadFile):
-                return await part.read()
-    except MultiPartException as error:
-        raise DatasetError(f"the form cannot be read: {error.message}") from None
+    async with request.form(max_files=1, max_fields=4) as form:
+        part = form.get("image")
+        if isinstance(part, UploadFile):
+            return await part.read()
     raise DatasetError("expected a file in the form's field `image`")

@@ -88,8 +88,8 @@ def make_router(service: Service) -> APIRouter:
     @router.post("/predict")
     async def predict(body: Tasks) -> dict[str, Any]:
         """Return brush masks for tasks, one after another."""
-        control = read_control(body.label_config)
         with service.place():
+            control = read_control(body.label_config)
             results = [await _predict(service, control, task) for task in body.tasks]
         return {"results": results, "model_version": version}
 

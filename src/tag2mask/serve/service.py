@@ -2,15 +2,18 @@
 
 import asyncio
 import math
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 
 import torch
 from anyio import CapacityLimiter, to_thread
+from starlette.exceptions import HTTPException
 
 from tag2mask.data.images import decode_image
-from tag2mask.errors import ModelError
+from tag2mask.errors import DatasetError, ModelError
 from tag2mask.serve.gallery import Gallery
 from tag2mask.serve.limits import Admission, Limits
 from tag2mask.serve.served import ServedModel
@@ -77,11 +80,20 @@ class Service:
     def _decoders(self) -> CapacityLimiter:
         return CapacityLimiter(_DECODERS)
 
-    def place(self) -> AbstractContextManager[None]:
-        """Hold a place in the queue; refused with 429 where there is none."""
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place in the queue while a caller's images are looked at.
+
+        Raises:
+            HTTPException: 429 if there is none; 400 for what is wrong with an image.
+        """
         waiting = self.admission.taken * self.worker.seconds_per_image
         seconds = min(_LONGEST_WAIT, max(1, math.ceil(waiting)))
-        return self.admission.place(retry_after=seconds)
+        with self.admission.place(retry_after=seconds):
+            try:
+                yield
+            except DatasetError as error:
+                raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from None
 
     async def answer(self, data: bytes, *, wants_probabilities: bool) -> Answer:
         """Decode an image and have it predicted, off the event loop.
