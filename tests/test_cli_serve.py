@@ -1,7 +1,7 @@
 """``tag2mask serve``: what it refuses, and a true server from start to end."""
 
-import os
 import json
+import os
 import re
 import signal
 import socket
@@ -89,6 +89,7 @@ def listens(port):
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
 def test_a_server_that_is_told_to_end_finishes_what_it_took(server, world, told):
     process, port = server

@@ -45,6 +45,7 @@ def test_a_form_is_the_same_as_a_body(client, photo, expected):
     assert np.array_equal(png_labels(answer.content), expected)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools' own
 def test_run_length_codes_are_cocos(client, photo, expected):
     record = client.post("/predict?format=rle", content=photo).json()
     assert (record["height"], record["width"]) == expected.shape

@@ -46,13 +46,15 @@ def test_every_stage_of_every_voter_has_a_layer(client, images):
     assert stages == ["cam"] * 4 + ["seed"] * 4 + ["vote", "clean"]
     photo = picture(client.get("/review/photo", params={"image": image["name"]}))
     assert (photo.format, photo.size) == ("JPEG", (48, 48))
-    seen = set()
+    drawn = {}
     for layer in image["layers"]:
         query = {"image": image["name"], "layer": layer["name"]}
         answer = client.get("/review/layer", params=query)
         assert picture(answer).format == "PNG"
-        seen.add(answer.content)
-    assert len(seen) == 10
+        drawn[layer["name"]] = answer.content
+    cams = {content for name, content in drawn.items() if name.startswith("cam/")}
+    assert len(cams) == 4
+    assert drawn["vote"] != drawn["clean"]
 
 
 def test_the_vote_is_drawn_in_the_colours_of_its_classes(client, images, finished):
