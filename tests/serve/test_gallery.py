@@ -43,7 +43,7 @@ def test_filters_by_class_and_pages(client, images):
 def test_every_stage_of_every_voter_has_a_layer(client, images):
     image = images[0]
     stages = [layer["stage"] for layer in image["layers"]]
-    assert stages == ["cam"] * 4 + ["seed"] * 4 + ["vote", "clean"]
+    assert stages == ["vote", "clean"] + ["cam"] * 4 + ["seed"] * 4
     photo = picture(client.get("/review/photo", params={"image": image["name"]}))
     assert (photo.format, photo.size) == ("JPEG", (48, 48))
     drawn = {}

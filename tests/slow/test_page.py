@@ -58,7 +58,7 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def served(tmp_path_factory, recipe_file):
     """A server over a copy of a run whose classes have markup for names."""
     import uvicorn
 
@@ -78,11 +78,7 @@ def served(tmp_path_factory):
         ]
     with (root / "tags.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows(rows)
-    changes = [
-        f"data.root={root}", "voters.classifier.steps=6", "segment.steps=6",
-        "segment.cross_entropy_share=0.0", "predict.crf=none", "report.panels=0",
-    ]  # fmt: skip
-    recipe = load_recipe("toy", changes)
+    recipe = load_recipe(recipe_file, [f"data.root={root}"])
     summary = run(recipe, root.parent / "work", runtime=Runtime(workers=1))
     service = open_service(
         summary,
@@ -184,12 +180,14 @@ def test_a_file_that_is_no_image_is_told(page):
 
 
 def test_a_mark_is_set_and_taken_back_by_keyboard(page, served):
+    from playwright.sync_api import expect
+
     _, root, _ = served
     page.click('nav a[href="#review"]')
     page.wait_for_selector("article img[src]")
-    assert page.locator("article").count() == 12
+    expect(page.locator("article")).to_have_count(12)
     page.click("#more")
-    page.wait_for_function("document.querySelectorAll('article').length === 16")
+    expect(page.locator("article")).to_have_count(16)
     options = page.locator("#filter-class option").all_inner_texts()
     assert MARKUP in options
     button = page.locator("article button").first
@@ -197,17 +195,11 @@ def test_a_mark_is_set_and_taken_back_by_keyboard(page, served):
     button.focus()
     for pressed, mark in (("true", "leave_out"), ("false", "keep")):
         page.keyboard.press("Enter")
-        page.wait_for_function(
-            "wanted => document.querySelector('article button')"
-            ".getAttribute('aria-pressed') === wanted",
-            arg=pressed,
-        )
+        expect(button).to_have_attribute("aria-pressed", pressed)
         last = (root / "review.jsonl").read_text().splitlines()[-1]
         assert (json.loads(last)["image"], json.loads(last)["mark"]) == (name, mark)
     page.select_option("#filter-stage", "vote")
-    page.wait_for_function(
-        "document.querySelectorAll('article:first-child figure').length === 2"
-    )
+    expect(page.locator("article").first.locator("figure")).to_have_count(2)
 
 
 @pytest.mark.skipif(not AXE_CORE, reason="AXE_CORE names no axe.min.js")

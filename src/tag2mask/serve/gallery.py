@@ -81,7 +81,7 @@ class Gallery:
                 {"id": number, "name": name, "colour": colour(number)}
                 for number, name in enumerate(names)
             ],
-            "stages": ["cam", "seed", "vote", "clean"],
+            "stages": ["vote", "clean", "cam", "seed"],
             "min_support": self._sources.min_support,
             "num_voters": len(self._sources.voters),
             "review": str(review.path) if review else None,
@@ -183,16 +183,6 @@ class Gallery:
         review.append(Mark(image.name, kind, tags))
 
     def _layers(self, image: ImageRecord) -> Iterator[dict[str, str]]:
-        for stage in ("cam", "seed"):
-            for voter in self._sources.voters:
-                is_there = (
-                    cam_path(voter.cams, image.name).exists()
-                    if stage == "cam"
-                    else image.name in voter.labels
-                )
-                if is_there:
-                    name = f"{stage}/{voter.name}"
-                    yield {"name": name, "stage": stage, "detail": voter.name}
         threshold = self._sources.min_support
         yield {
             "name": "vote",
@@ -204,6 +194,16 @@ class Gallery:
             "stage": "clean",
             "detail": f"green: {threshold} or more votes",
         }
+        for stage in ("cam", "seed"):
+            for voter in self._sources.voters:
+                is_there = (
+                    cam_path(voter.cams, image.name).exists()
+                    if stage == "cam"
+                    else image.name in voter.labels
+                )
+                if is_there:
+                    name = f"{stage}/{voter.name}"
+                    yield {"name": name, "stage": stage, "detail": voter.name}
 
     def _drawn(self, image: ImageRecord, stage: str, voter_name: str) -> Layer:
         voters = {voter.name: voter for voter in self._sources.voters}

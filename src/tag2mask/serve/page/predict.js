@@ -102,23 +102,7 @@ function inWords(protocol) {
     .join("; ");
 }
 
-export async function startPredict() {
-  const model = await (await ask("/model")).json();
-  get("protocol").textContent =
-    `${model.classes.length - 1} classes; predicted at ${model.protocol_in_words}; ` +
-    `version ${model.version}.`;
-  const rows = model.scores.map((score) =>
-    element(
-      "tr",
-      {},
-      element("td", {}, `${score.stage} ${score.subject}`),
-      element("td", { className: "number" }, score.miou?.toFixed(1) ?? "none"),
-      element("td", {}, inWords(score.protocol)),
-    ),
-  );
-  get("scores").hidden = !rows.length;
-  get("scores").tBodies[0].replaceChildren(...rows);
-
+function listen() {
   const drop = get("drop");
   get("file").addEventListener("change", ({ target }) => {
     if (target.files.length) predict(target.files[0]);
@@ -137,4 +121,23 @@ export async function startPredict() {
   });
   get("save-png").addEventListener("click", savePng);
   get("save-json").addEventListener("click", saveJson);
+}
+
+export async function startPredict() {
+  listen(); // first: an image may come before the server has told of its model
+  const model = await (await ask("/model")).json();
+  get("protocol").textContent =
+    `${model.classes.length - 1} classes; predicted at ${model.protocol_in_words}; ` +
+    `version ${model.version}.`;
+  const rows = model.scores.map((score) =>
+    element(
+      "tr",
+      {},
+      element("td", {}, `${score.stage} ${score.subject}`),
+      element("td", { className: "number" }, score.miou?.toFixed(1) ?? "none"),
+      element("td", {}, inWords(score.protocol)),
+    ),
+  );
+  get("scores").hidden = !rows.length;
+  get("scores").tBodies[0].replaceChildren(...rows);
 }

@@ -58,15 +58,19 @@ function card(image) {
   const made = element(
     "article",
     {},
-    element("h3", {}, image.name),
-    element("p", {}, `${(100 * image.unanimous).toFixed(1)} % unanimous; tags: ${tags}`),
+    element(
+      "div",
+      { className: "head" },
+      element("h3", {}, image.name),
+      buttons(image),
+      element("p", {}, `${(100 * image.unanimous).toFixed(1)} % unanimous; tags: ${tags}`),
+    ),
     element(
       "div",
       { className: "pictures" },
       figure(image, null),
       ...layers.map((layer) => figure(image, layer)),
     ),
-    buttons(image),
   );
   made.classList.toggle("marked", image.mark !== "keep");
   return made;
