@@ -408,6 +408,7 @@ def test_resolved_folder_has_the_keys_it_always_had(recipe):
         "classes": None,
         "splits": {"train": "train", "val": "val"},
         "skip_bad": False,
+        "review": "review.jsonl",
     }
 
 

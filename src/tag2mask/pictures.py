@@ -3,6 +3,7 @@
 Needs numpy and Pillow alone, as an exported model does.
 """
 
+import io
 import os
 import struct
 from collections.abc import Iterable
@@ -11,11 +12,13 @@ from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tag2mask.errors import DatasetError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""Those of the suffixes; Pillow knows others, some of which run programs."""
 _CURE = "replace or remove it, or set data.skip_bad=true"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,10 +44,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as picture:
-            _refuse_bomb(picture)
-            rgb = _rgb(picture)
-            turn = _TURNS.get(_orientation(picture))
-            return np.array(rgb if turn is None else rgb.transpose(turn))
+            _refuse_bomb(picture, Image.MAX_IMAGE_PIXELS)
+            return _upright_rgb(picture)
     except FileNotFoundError:
         raise DatasetError(f"{path}: there is no such image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -57,9 +58,39 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         ) from None
 
 
-def _refuse_bomb(picture: Image.Image) -> None:
+def decode_image(data: bytes, *, most_pixels: int) -> NDArray[np.uint8]:
+    """Return the pixels of an image that someone sent, as ``read_image`` does.
+
+    Args:
+        data: A whole file: JPEG, PNG, WebP, BMP or TIFF.
+        most_pixels: Width times height; a larger picture is refused undecoded.
+
+    Raises:
+        DatasetError: If it is larger, or cannot be read as an image.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            _refuse_bomb(picture, most_pixels)
+            return _upright_rgb(picture)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DatasetError(f"the image is too large: {error}") from None
+    except UnidentifiedImageError:
+        raise DatasetError(
+            f"this is no image; expected {', '.join(_FORMATS)}"
+        ) from None
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        raise DatasetError(f"the image cannot be read: {error}") from None
+
+
+def _upright_rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    rgb = _rgb(picture)
+    turn = _TURNS.get(_orientation(picture))
+    return np.array(rgb if turn is None else rgb.transpose(turn))
+
+
+def _refuse_bomb(picture: Image.Image, most: int | None) -> None:
     """Make an error of what is only a warning, without a filter that threads share."""
-    pixels, most = picture.width * picture.height, Image.MAX_IMAGE_PIXELS
+    pixels = picture.width * picture.height
     if most is not None and pixels > most:
         raise Image.DecompressionBombError(f"{pixels} pixels, at most {most}")
 

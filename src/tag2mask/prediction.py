@@ -59,7 +59,7 @@ def predict_files(
     """
     out = Path(out)
     found = locate_segmenter(model)
-    settings = _settings(found.protocol | dict(changes or {}))
+    settings = predict_settings(found.protocol | dict(changes or {}))
     segmenter = segmenters.load_segmenter(found.folder)
     files = find_images(Path(image) for image in images)
     made_by = {
@@ -72,7 +72,7 @@ def predict_files(
     predict_images(
         segmenter.network, subjects, settings, out, runtime=runtime or Runtime()
     )
-    return len(subjects), _in_words(settings)
+    return len(subjects), protocol_in_words(settings)
 
 
 def load_segmenter(model: Path | str) -> Segmenter:
@@ -110,7 +110,7 @@ def segment_image(
     if not isinstance(model, Segmenter):
         found = locate_segmenter(model)
         model, protocol = segmenters.load_segmenter(found.folder), found.protocol
-    settings = _settings(protocol | dict(changes or {}))
+    settings = predict_settings(protocol | dict(changes or {}))
     device = (runtime or Runtime()).device
     model.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     pixels = image if isinstance(image, np.ndarray) else read_image(Path(image))
@@ -213,7 +213,12 @@ def sweep_folders(
     return record
 
 
-def _settings(table: dict[str, Any]) -> config.Predict:
+def predict_settings(table: dict[str, Any]) -> config.Predict:
+    """Check a recipe's table ``predict``, whoever wrote its keys.
+
+    Raises:
+        RecipeError: If a key is unknown or out of bounds.
+    """
     try:
         return config.Predict.model_validate_json(json.dumps(table))
     except ValidationError as error:
@@ -224,7 +229,8 @@ def _settings(table: dict[str, Any]) -> config.Predict:
         raise RecipeError(f"images cannot be predicted so: {problems}") from None
 
 
-def _in_words(settings: config.Predict) -> str:
+def protocol_in_words(settings: config.Predict) -> str:
+    """Say how images are predicted, in one line."""
     scales = ", ".join(f"{scale:g}" for scale in settings.scales)
     mirror = ", mirror" if settings.flip else ""
     return f"scales {scales}{mirror}, CRF {settings.crf}"

@@ -47,6 +47,18 @@ def test_every_knob_is_alive(network, change):
     assert not torch.equal(labels(network, pixels), labels(network, pixels, **change))
 
 
+@pytest.mark.parametrize("crf", ["none", "deeplab"])
+def test_scores_of_a_batch_are_those_of_its_images(network, crf):
+    images = [image(24, 32, seed) for seed in range(3)]
+    settings = config.Predict(crf=crf)
+    together = predict.predict_scores(network, images, settings, CPU)
+    assert together.shape == (3, 7, 24, 32)
+    for pixels, scores in zip(images, together, strict=True):
+        alone = predict.predict_scores(network, [pixels], settings, CPU)[0]
+        torch.testing.assert_close(scores, alone, atol=1e-4, rtol=1e-4)
+        assert torch.equal(labels(network, pixels, crf=crf), alone.argmax(0).byte())
+
+
 def test_precision_reaches_the_network(network):
     seen = []
     hook = network.dropout.register_forward_hook(

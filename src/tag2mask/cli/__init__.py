@@ -21,8 +21,10 @@ from tag2mask.cli.options import (
     console,
     fail,
     make_runtime,
+    numbers,
     say,
 )
+from tag2mask.cli.serve import serve
 from tag2mask.cli.study import study
 from tag2mask.cli.sweep import sweep
 from tag2mask.errors import Tag2MaskError
@@ -153,7 +155,7 @@ def predict(
     """Label images with a trained segmenter: index PNGs, 0 = background."""
     change: dict[str, Any] = {"flip": flip, "crf": crf}
     if scales is not None:
-        change["scales"] = _numbers(scales)
+        change["scales"] = numbers(scales)
     change = {key: value for key, value in change.items() if value is not None}
     if Path(model).suffix.lower() == ".onnx":
         _predict_exported(model, images, out, change, device)
@@ -192,6 +194,7 @@ def evaluate(
 
 
 app.command()(sweep)
+app.command()(serve)
 
 
 @app.command()
@@ -281,12 +284,3 @@ def _predict_exported(
         )
     count, protocol = deploy.predict_files(model, images, out)
     say(f"{count} label maps in {out} ({protocol})")
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise Tag2MaskError(
-            f"--scales expects numbers such as 0.75,1,1.25, got {text!r}"
-        ) from None

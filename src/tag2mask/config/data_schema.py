@@ -41,6 +41,10 @@ class AnyData(Schema):
     """Folder of index PNGs, 255 = ignore. Scores only; never training. "": none."""
     skip_bad: bool = False
     """Leave out images that cannot be read instead of stopping."""
+    review: str = "review.jsonl"
+    """File of marks as ``tag2mask serve`` writes them: train images marked "leave_out",
+    or "wrong_tags" while they have these tags, are left out. No file: no marks [ours].
+    "": none are honoured."""
 
 
 class FolderData(AnyData):

@@ -5,9 +5,16 @@ from jaxtyping import UInt8
 
 from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.errors import DatasetError
-from tag2mask.pictures import SUFFIXES, image_files, is_image, read_image
+from tag2mask.pictures import SUFFIXES, decode_image, image_files, is_image, read_image
 
-__all__ = ["SUFFIXES", "image_files", "is_image", "read_image", "read_indexed"]
+__all__ = [
+    "SUFFIXES",
+    "decode_image",
+    "image_files",
+    "is_image",
+    "read_image",
+    "read_indexed",
+]
 
 _CHANGED = (
     "it has changed since it was indexed: put the old file back, or run the recipe "

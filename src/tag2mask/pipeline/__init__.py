@@ -19,7 +19,16 @@ from tag2mask.pipeline.summary import add_report, write_summary
 from tag2mask.stages.report import REPORT
 from tag2mask.stages.segment_network import build_network
 
-__all__ = ["STAGES", "Stage", "Step", "open_index", "plan", "remake_report", "run"]
+__all__ = [
+    "STAGES",
+    "Stage",
+    "Step",
+    "open_index",
+    "plan",
+    "read_run",
+    "remake_report",
+    "run",
+]
 
 _REMADE = ("evaluate", "proxies", "report")
 
@@ -107,7 +116,7 @@ def remake_report(target: Path, *, runtime: Runtime | None = None) -> Path:
         ArtifactError: If there is no run, or what it made is not there.
     """
     summary = latest_summary(target).resolve()
-    recipe, name = _read_run(summary)
+    recipe, name = read_run(summary)
     work = summary.parents[2]
     for step in plan(recipe, work, name=name):
         if step.state != "finished" and step.stage not in _REMADE:
@@ -131,7 +140,12 @@ def _ask(
     return graph, scoring, add_report(graph, scoring, name=name)
 
 
-def _read_run(summary: Path) -> tuple[config.Recipe, str]:
+def read_run(summary: Path) -> tuple[config.Recipe, str]:
+    """Return the recipe of a run and its name, from its summary.json.
+
+    Raises:
+        ArtifactError: If the file is no summary of this version.
+    """
     record = read_json(summary)
     try:
         text = json.dumps(record["recipe"])
