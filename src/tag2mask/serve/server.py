@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,10 +120,13 @@ def _listen(door: Door) -> socket.socket:
     try:
         found = socket.getaddrinfo(door.host, door.port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, address = found[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
+        with ExitStack() as closed_unless_it_listens:
+            listener = socket.socket(family, kind, protocol)
+            closed_unless_it_listens.enter_context(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+            closed_unless_it_listens.pop_all()
     except (OSError, OverflowError) as error:
         raise Tag2MaskError(
             f"cannot listen at {door.host}:{door.port}: {error}; choose another --port "
