@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning
 RUNTIME = Runtime(workers=1)
 PROTOCOL = {
     "split", "scales", "flip", "crf", "tags_at_test", "uses_truth", "init",
-    "random_seed",
+    "random_seed", "masks",
 }  # fmt: skip
 
 

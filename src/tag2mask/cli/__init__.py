@@ -25,7 +25,9 @@ from tag2mask.cli.options import (
     say,
 )
 from tag2mask.cli.serve import serve
+from tag2mask.cli.statistics import statistics
 from tag2mask.cli.study import study
+from tag2mask.cli.submit import submit
 from tag2mask.cli.sweep import sweep
 from tag2mask.errors import Tag2MaskError
 
@@ -129,6 +131,7 @@ def run(
 
 
 app.command()(study)
+app.command()(statistics)
 
 
 @app.command()
@@ -195,6 +198,7 @@ def evaluate(
 
 app.command()(sweep)
 app.command()(serve)
+app.command()(submit)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Recipes: their schema, and how they are read."""
 
-from tag2mask.config.base import Schema
+from tag2mask.config.base import Crf, Schema
 from tag2mask.config.data_schema import (
     ClassFoldersData,
     CocoData,
@@ -17,6 +17,7 @@ from tag2mask.config.data_schema import (
 from tag2mask.config.image_text import (
     ClipModel,
     ConseModel,
+    DenseImageText,
     Gate,
     ImageText,
     OpenClipModel,
@@ -44,6 +45,10 @@ from tag2mask.config.voters import (
     Saliency,
     Seeding,
     TagTraining,
+    TextCam,
+    TextViews,
+    TextVoter,
+    TrainedVoter,
     Voter,
 )
 
@@ -59,9 +64,11 @@ __all__ = [
     "CocoData",
     "ConseModel",
     "Course",
+    "Crf",
     "CvatData",
     "Data",
     "DeepLab",
+    "DenseImageText",
     "Evaluate",
     "FiftyOneData",
     "FolderData",
@@ -85,7 +92,11 @@ __all__ = [
     "Segment",
     "Segmenter",
     "TagTraining",
+    "TextCam",
+    "TextViews",
+    "TextVoter",
     "TinyModel",
+    "TrainedVoter",
     "Training",
     "Transformer",
     "VocData",

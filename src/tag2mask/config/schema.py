@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import (
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     model_validator,
 )
@@ -17,18 +18,35 @@ from pydantic import (
 from tag2mask.config.base import Crf, Fraction, Name, Precision, Scales, Schema
 from tag2mask.config.data_schema import DataTable
 from tag2mask.config.segmenters import DeepLab, SegmentTable
-from tag2mask.config.voters import VoterTable
+from tag2mask.config.voters import TextCam, VoterTable
+
+Text = Annotated[str, Field(min_length=1)]
 
 
 class Vote(Schema):
     """How seeds are joined."""
 
-    tie: Literal["lowest_id"] = "lowest_id"
-    """A tie goes to the lowest class id, hence to background first."""
+    mode: Literal["labels", "scores"] = "labels"
+    """``labels``: what most seeds say [paper]; ``scores``: the mean of the voters'
+    score maps, each with its background score, then one CRF [ours]. Support is the
+    number of seeds that say so in either case."""
+    tie: Literal["lowest_id", "probability"] = "lowest_id"
+    """Where labels tie: the lowest class id, hence background first, or the class with
+    the highest sum of the voters' normalised scores, then the lowest id."""
+    voters: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """Who may vote: names of tables or of single voters, such as
+    ``classifier-0.05-1``; none: all."""
+    weights: dict[Text, NonNegativeFloat] = Field(default_factory=dict)
+    """Of voters, by name of a table or of a single voter, which goes first; 1 if not
+    named, and 0 is absent [ours]."""
     select: Literal["all", "agreement", "oracle"] = "all"
-    """Which voters vote: those solely best in at least one class, by IoU with the vote
-    of the others (``agreement``, of at least three [ours]) or with the ground truth of
-    the train split (``oracle`` [paper]: every score after it says so)."""
+    """Which of these vote: those solely best in at least one class, by IoU with the
+    vote of the others (``agreement``, of at least three [ours]) or with the ground
+    truth of the train split (``oracle`` [paper]: every score after it says so)."""
+    crf: Crf = "seeds"
+    """Of ``scores``."""
+    crf_shrink: Literal[1, 2, 4] = 1
+    """Of ``scores``: run the CRF on an image this many times smaller."""
 
 
 class Predict(Schema):
@@ -84,10 +102,15 @@ class Recipe(Schema):
                 f"segment.init_from names no voter: {name!r}; there are "
                 f"{', '.join(self.voters) or 'none'}"
             )
-        if self.voters[name].backbone != self.segment.backbone:
+        voter = self.voters[name]
+        if isinstance(voter, TextCam):
+            raise ValueError(
+                f"segment.init_from: voter {name!r} trains no network to start from"
+            )
+        if voter.backbone != self.segment.backbone:
             raise ValueError(
                 f"segment.init_from: voter {name!r} has the backbone "
-                f"{self.voters[name].backbone}, the segmenter {self.segment.backbone}"
+                f"{voter.backbone}, the segmenter {self.segment.backbone}"
             )
         return self
 

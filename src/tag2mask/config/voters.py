@@ -15,6 +15,7 @@ from pydantic import (
 from tag2mask.config.base import Crf, Dropouts, Fraction, Precision, Scales, Schema
 from tag2mask.config.image_text import (
     ClipModel,
+    DenseImageTextTable,
     Gate,
     ImageTextTable,
     Prompts,
@@ -24,8 +25,8 @@ from tag2mask.data.classes import TEMPLATES
 from tag2mask.models.resnet38d import FROZEN, RESNET38D
 
 
-class CamInference(Schema):
-    """How activation maps are read off a trained classifier."""
+class CamViews(Schema):
+    """Which views of an image its activation maps are summed over."""
 
     scales: Scales = (0.5, 1.0, 1.5, 2.0)
     """Factors of the image's own size; the voter's scale multiplies each [peer]."""
@@ -34,7 +35,20 @@ class CamInference(Schema):
     contrast: bool = False
     """Take the mean over all tags off each tag's logits first [ours]; eq. 2 does not
     [paper]."""
+
+
+class CamInference(CamViews):
+    """How activation maps are read off a trained classifier."""
+
     precision: Precision = "32"
+
+
+class TextViews(CamViews):
+    """How activation maps are read off an image-text model."""
+
+    contrast: bool = True
+    """Take the mean over all classes' texts off each class's text first [ours]: what an
+    image has in common with all texts tells nothing of its places."""
 
 
 class Seeding(Schema):
@@ -233,7 +247,34 @@ class Clims(TextTaught):
     gate: Gate = Gate(mode="fixed", theta=0.26)
 
 
-Voter = Classifier | CaCl | Clims
+class TextCam(Schema):
+    """A voter without training: texts against the places of an image.
+
+    The maps of an image-text model that tells what is where: the patches of a CLIP
+    vision transformer (MaskCLIP: Zhou et al., ECCV 2022), the feature map of a
+    classifier under ConSE. A class's text is the mean over ``prompts.templates``.
+    """
+
+    method: Literal["text_cam"]
+    image_text: DenseImageTextTable = ClipModel()
+    prompts: Prompts = Prompts()
+    suppress_words: bool = False
+    """Take the mean over a class's background words off its text [ours]."""
+    scales: Scales = (1.0,)
+    """Input scale of each voter; multiplies every scale of ``cam``."""
+    cam: TextViews = TextViews()
+    seed: Seeding = Seeding()
+
+    @property
+    def num_voters(self) -> int:
+        """How many ballots the table casts."""
+        return len(self.scales)
+
+
+TrainedVoter = Classifier | CaCl | Clims
+TextVoter = CaCl | Clims | TextCam
+"""Those that read texts."""
+Voter = TrainedVoter | TextCam
 
 
 def method_of(table: Any) -> str:  # noqa: ANN401
@@ -246,6 +287,7 @@ def method_of(table: Any) -> str:  # noqa: ANN401
 VoterTable = Annotated[
     Annotated[Classifier, Tag("classifier")]
     | Annotated[CaCl, Tag("ca_cl")]
-    | Annotated[Clims, Tag("clims")],
+    | Annotated[Clims, Tag("clims")]
+    | Annotated[TextCam, Tag("text_cam")],
     Discriminator(method_of),
 ]

@@ -5,11 +5,16 @@ from pathlib import Path
 
 from tag2mask import config
 from tag2mask.artifacts.build import Artifact, Request
-from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import Index
 from tag2mask.data.layouts import Listed, Listing
 from tag2mask.models.segmenters import load_segmenter
 from tag2mask.pipeline.builder import Builder
+from tag2mask.pipeline.electors import (
+    choose_electors,
+    open_electors,
+    vote_inputs,
+    vote_settings,
+)
 from tag2mask.pipeline.selection import ask_selection, kept_voters, require_support
 from tag2mask.pipeline.voters import VoterArtifacts, VoterMaker, training_settings
 from tag2mask.stages import index, predict, segment, truth, vote
@@ -24,6 +29,8 @@ class Artifacts:
 
     index: Artifact
     voters: dict[str, VoterArtifacts] = field(default_factory=dict)
+    electors: dict[str, VoterArtifacts] = field(default_factory=dict)
+    """The voters that may vote; ``selection`` says which of them do."""
     selection: Artifact | None = None
     vote: Artifact | None = None
     labels: Artifact | None = None
@@ -69,7 +76,7 @@ class Graph:
     @property
     def kept(self) -> tuple[str, ...]:
         """The voters that vote, as far as is known."""
-        return kept_voters(self.made.selection, list(self.made.voters))
+        return kept_voters(self.made.selection, list(self.made.electors))
 
     def make(self) -> Artifacts:
         """Ask for all artifacts up to the predictions."""
@@ -104,21 +111,31 @@ class Graph:
         )
 
     def _vote(self) -> Artifact:
-        seeds = {name: voter.seed for name, voter in self.made.voters.items()}
+        table = self.recipe.vote
+        chosen = choose_electors(self.recipe, self.made.voters)
+        self.made.electors = chosen
+        seeds = {name: voter.seed for name, voter in chosen.items()}
         names = [image.name for image in self.listed("train")]
         self.made.selection = selection = ask_selection(
             self.builder, self.recipe, self.made.index, self.index_table, seeds, names
         )
-        settings = self.recipe.vote.model_dump(mode="json", exclude={"select"})
-        inputs = {"index": self.made.index} | seeds
+        inputs = {"index": self.made.index} | vote_inputs(table, chosen)
         inputs |= {"selection": selection} if selection is not None else {}
 
         def run(folder: Path) -> None:
-            labels = [LabelFolder(seeds[name].folder / "labels") for name in self.kept]
-            vote.run(self.index_table(), labels, folder, runtime=self.runtime)
+            voting = {name: chosen[name] for name in self.kept}
+            vote.run(
+                self.index_table(),
+                open_electors(table, voting),
+                table,
+                folder,
+                runtime=self.runtime,
+            )
 
         return self.builder.make(
-            Request("vote", vote.VERSION, settings, inputs), run, num_images=len(names)
+            Request("vote", vote.VERSION, vote_settings(table, chosen), inputs),
+            run,
+            num_images=len(names),
         )
 
     def _truth(self) -> Artifact:

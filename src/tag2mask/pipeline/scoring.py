@@ -10,7 +10,7 @@ from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.pipeline.graph import PLAIN, Graph
 from tag2mask.pipeline.voters import VoterArtifacts
-from tag2mask.stages import cam, evaluate, localize, proxies, truth
+from tag2mask.stages import cam, evaluate, evaluate_vote, localize, proxies, truth
 from tag2mask.stages.segment_network import initialisation
 
 Protocol = dict[str, Any]
@@ -66,6 +66,7 @@ class Scoring:
                 continue
             artifact.require_whole()
             record = read_json(artifact.folder / evaluate.SCORE)
+            protocol = protocol | {"masks": record.pop("masks")}
             if stage != "cam":
                 yield {"stage": stage, "subject": subject, **record} | {
                     "protocol": protocol
@@ -172,14 +173,14 @@ class Scoring:
             voted,
             self._vote_protocol(),
             {"of": "support"},
-            lambda truth: evaluate.score_support(
+            lambda truth: evaluate_vote.score_support(
                 voted.folder, truth, num_voters=len(self._graph.kept), runtime=runtime
             ),
         )
 
     def _agreement(self, voted: Artifact) -> None:
         made = self._graph.made
-        voters = {name: voter.seed for name, voter in made.voters.items()}
+        voters = {name: voter.seed for name, voter in made.electors.items()}
 
         def run(folder: Path) -> None:
             index = self._graph.index_table()
@@ -205,19 +206,22 @@ class Scoring:
     def _tag_map(self, voter: VoterArtifacts) -> None:
         """Ask how well a network knows the tags of unseen images; once for each."""
         subject = f"tags of {voter.network}"  # how it is read is of no account
+        trained, settings = voter.localize, voter.settings
         if subject in self.proxies or not self._graph.listed("val"):
+            return
+        if trained is None or isinstance(settings, config.TextCam):
             return
 
         def run(folder: Path) -> None:
             table = self._graph.index_table()
             network = localize.load(
-                voter.localize.folder, voter.settings, num_classes=table.num_classes
+                trained.folder, settings, num_classes=table.num_classes
             )
             proxies.of_classifier(
                 network, table, table.split("val"), folder, runtime=self._graph.runtime
             )
 
-        inputs = {"index": self._graph.made.index, "localize": voter.localize}
+        inputs = {"index": self._graph.made.index, "localize": trained}
         self.proxies[subject] = self._graph.builder.make(
             Request("proxies", proxies.VERSION, {"of": "classifier"}, inputs),
             run,
@@ -252,14 +256,15 @@ class Scoring:
         }
 
     def _vote_protocol(self) -> Protocol:
-        made, by = self._graph.made, self._recipe.vote.select
+        made, table = self._graph.made, self._recipe.vote
         voters = [self._seed_protocol(made.voters[name]) for name in self._graph.kept]
-        chosen = {"select": by} if by != "all" else {}
+        crfs = {table.crf} if table.mode == "scores" else {v["crf"] for v in voters}
+        chosen = {"select": table.select} if table.select != "all" else {}
         return chosen | {
             "split": "train",
             "scales": sorted({scale for each in voters for scale in each["scales"]}),
             "flip": any(each["flip"] for each in voters),
-            "crf": " ".join(sorted({each["crf"] for each in voters})),
+            "crf": " ".join(sorted(crfs)),
             "tags_at_test": True,
             "init": "; ".join(sorted({each["init"] for each in voters})),
         }

@@ -94,7 +94,7 @@ def _sources(graph: Graph, scoring: Scoring) -> report.Sources:
                 voter.cam.folder / "cams",
                 LabelFolder(voter.seed.folder / "labels"),
             )
-            for name, voter in made.voters.items()
+            for name, voter in made.electors.items()
         ),
         vote=made.vote.folder if made.vote else None,
         min_support=graph.recipe.segment.min_support,
@@ -120,7 +120,7 @@ def _proxies(scoring: Scoring) -> dict[str, Any]:
 def _warnings(graph: Graph) -> Iterator[str]:
     selection = graph.made.selection
     if selection is not None and selection.state == "finished":
-        yield describe_selection(graph.recipe, graph.kept, len(graph.made.voters))
+        yield describe_selection(graph.recipe, graph.kept, len(graph.made.electors))
     trained = graph.made.segment
     if trained is not None and trained.state == "finished":
         warning = segment.collapse_warning(trained.folder)

@@ -10,8 +10,9 @@ from tag2mask.artifacts.build import Artifact, Request
 from tag2mask.artifacts.files import content_digest, file_digest
 from tag2mask.artifacts.tables import Index
 from tag2mask.errors import ModelError
+from tag2mask.pipeline import readings
 from tag2mask.pipeline.builder import Builder
-from tag2mask.pipeline.readings import Reading, list_readings, open_network
+from tag2mask.pipeline.readings import Reading
 from tag2mask.pipeline.seed_thresholds import ThresholdFinder, without_others
 from tag2mask.stages import cam, localize, localize_text, prompts, seed
 
@@ -21,18 +22,20 @@ class VoterArtifacts:
     """What one voter made, and the knobs that made it.
 
     Attributes:
+        table: Name of its table.
         settings: Its table.
         scale: Its input scale.
         network: Name of its training, which other voters may share.
-        localize: The training.
+        localize: The training; None where nothing is trained.
         cam: Its activation maps.
         seed: Its labels.
     """
 
+    table: str
     settings: config.Voter
     scale: float
     network: str
-    localize: Artifact
+    localize: Artifact | None
     cam: Artifact
     seed: Artifact
 
@@ -67,7 +70,7 @@ class VoterMaker:
 
         An image-text model that cannot be had is told then.
         """
-        if isinstance(settings, config.CaCl | config.Clims):
+        if isinstance(settings, config.TextVoter):
             self._prompts(name, settings)
 
     def first_seeds(self, voters: Mapping[str, config.Voter]) -> dict[str, Artifact]:
@@ -94,20 +97,22 @@ class VoterMaker:
         """
         made = {}
         trainings = self.trainings(name, settings)
-        for reading in list_readings(name, settings, trainings):
+        for reading in readings.list_readings(name, settings, trainings):
             cams = self._cam(reading, settings)
+            is_trained = not isinstance(settings, config.TextCam)
             made[reading.subject] = VoterArtifacts(
+                name,
                 settings,
                 reading.scale,
                 reading.network,
-                reading.trained,
+                reading.trained if is_trained else None,
                 cams,
                 self._seed(cams, settings.seed, reading.subject, first_seeds),
             )
         return made
 
     def trainings(self, name: str, settings: config.Voter) -> Mapping[str, Artifact]:
-        """Ask for the trained networks of one table, by name."""
+        """Ask for what the maps of one table are read off: networks or texts."""
         match settings:
             case config.Classifier():
                 num_networks = 1 if settings.mode == "mc" else len(settings.dropout)
@@ -119,6 +124,8 @@ class VoterMaker:
                 }
             case config.CaCl() | config.Clims():
                 return {name: self._text_taught(name, settings)}
+            case config.TextCam():
+                return {name: self._prompts(name, settings)}
             case _:
                 assert_never(settings)
 
@@ -189,7 +196,7 @@ class VoterMaker:
             num_images=voter.steps * voter.batch,
         )
 
-    def _prompts(self, name: str, voter: config.CaCl | config.Clims) -> Artifact:
+    def _prompts(self, name: str, voter: config.TextVoter) -> Artifact:
         settings = {
             "image_text": prompts.image_text_settings(voter.image_text),
             "prompts": prompts.prompt_settings(voter.prompts),
@@ -211,7 +218,7 @@ class VoterMaker:
             table = self.table()
             cam.run(
                 table,
-                open_network(
+                readings.open_network(
                     reading,
                     voter,
                     num_classes=table.num_classes,
@@ -223,9 +230,9 @@ class VoterMaker:
                 runtime=self.builder.runtime,
             )
 
-        knobs = reading.knobs(random_seed=self.random_seed)
-        settings = voter.cam.model_dump(mode="json") | knobs
-        inputs = {"index": self.index, "localize": reading.trained}
+        settings = readings.cam_settings(reading, voter, random_seed=self.random_seed)
+        role = "prompts" if isinstance(voter, config.TextCam) else "localize"
+        inputs = {"index": self.index, role: reading.trained}
         return self.builder.make(
             Request("cam", cam.VERSION, settings, inputs),
             run,

@@ -111,7 +111,7 @@ def open_saliency(
     return maps
 
 
-def load(folder: Path, voter: config.Voter, *, num_classes: int) -> CamNetwork:
+def load(folder: Path, voter: config.TrainedVoter, *, num_classes: int) -> CamNetwork:
     """Return a voter's trained network of activation maps in evaluation mode."""
     backbone = make_backbone(
         voter.backbone,

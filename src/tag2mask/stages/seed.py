@@ -1,5 +1,6 @@
 """Stage seed: activation maps become a first label map."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional
 
 from tag2mask import config
 from tag2mask.artifacts.cams import Cams, read_cams
-from tag2mask.artifacts.files import write_json
+from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.data.images import read_indexed
@@ -70,6 +71,14 @@ def run(
     for_each_image(label, missing, runtime=runtime, title="seed")
 
 
+def settled(settings: config.Seeding, folder: Path) -> config.Seeding:
+    """Return settings with the alpha as a number that a finished folder found."""
+    if not isinstance(settings.alpha, str):
+        return settings
+    alpha = float(read_json(folder / ALPHA)["alpha"])
+    return settings.model_copy(update={"alpha": alpha})
+
+
 def seed_labels(
     cams: Cams,
     image: UInt8[Tensor, "h w 3"],
@@ -84,14 +93,41 @@ def seed_labels(
         settings: Background score, as a number, and CRF.
         device: Where the CRF runs.
     """
+    return label_image(
+        lambda height, width: class_scores(cams.at(height, width), settings),
+        (BACKGROUND, *cams.class_ids),
+        image,
+        crf=settings.crf,
+        crf_shrink=settings.crf_shrink,
+        device=device,
+    )
+
+
+def label_image(
+    scores_at: Callable[[int, int], Float[Tensor, "k h w"]],
+    class_ids: Sequence[int],
+    image: UInt8[Tensor, "h w 3"],
+    *,
+    crf: config.Crf,
+    crf_shrink: int,
+    device: torch.device,
+) -> UInt8[Tensor, "h w"]:
+    """Give each pixel of an image one of a few classes, after a CRF if it is asked for.
+
+    Args:
+        scores_at: Scores of the classes at a height and a width.
+        class_ids: Which classes these are, background first.
+        image: The true RGB values.
+        crf: Its preset, or ``none``.
+        crf_shrink: Run it on an image this many times smaller.
+        device: Where it runs.
+    """
     height, width, _ = image.shape
-    class_ids = (BACKGROUND, *cams.class_ids)
-    if settings.crf == "none":
-        scores = _with_background(cams.at(height, width), settings)
-        return labels_from_scores(scores, class_ids)
-    small = -(-height // settings.crf_shrink), -(-width // settings.crf_shrink)
-    scores = _with_background(cams.at(*small), settings).to(device)
-    preset = PRESETS[settings.crf].shrunk(settings.crf_shrink)
+    if crf == "none":
+        return labels_from_scores(scores_at(height, width), class_ids)
+    small = -(-height // crf_shrink), -(-width // crf_shrink)
+    preset = PRESETS[crf].shrunk(crf_shrink)
+    scores = scores_at(*small).to(device)
     marginals = dense_crf(scores, shrink_image(image, small), preset=preset)
     if small != (height, width):
         marginals = functional.interpolate(
@@ -100,9 +136,10 @@ def seed_labels(
     return labels_from_scores(marginals, class_ids)
 
 
-def _with_background(
+def class_scores(
     cams: Float[Tensor, "t h w"], settings: config.Seeding
 ) -> Float[Tensor, "k h w"]:
+    """Return activation maps behind their background score; alpha is a number."""
     if settings.background is not None:
         return join_background(cams, settings.background)
     if not isinstance(settings.alpha, float):

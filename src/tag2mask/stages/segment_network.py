@@ -75,7 +75,9 @@ def model_card(
     }
 
 
-def initialisation(settings: config.Training | config.Segmenter) -> str:
+def initialisation(
+    settings: config.Training | config.Segmenter | config.TextCam,
+) -> str:
     """Say what a network started from, as a score's protocol does."""
     match settings:
         case config.Segformer():
@@ -85,6 +87,8 @@ def initialisation(settings: config.Training | config.Segmenter) -> str:
             name = SWIN_WEIGHTS[settings.variant]
             hub = f"ImageNet{'-22k' * name.endswith('in22k')} ({name})"
             return f"mask2former {settings.variant}: {_source(settings.weights, hub)}"
+        case config.TextCam():
+            return f"{teacher_name(settings.image_text)}: not trained"
         case config.DeepLab() if settings.init_from is not None:
             return f"{settings.backbone}: voter {settings.init_from}"
     source = _source(settings.weights, "ImageNet (timm hub)")
