@@ -207,9 +207,15 @@ def test_scores_are_percent_and_stand_in_the_order_of_the_stages(finished):
 
 def test_protocol_says_how_each_score_came_about(finished):
     by_subject = {
-        (score["stage"], score["subject"]): score["protocol"]
+        (score["stage"], score["subject"]): dict(score["protocol"])
         for score in finished.record["scores"]
     }
+    masks = {
+        split: {p.pop("masks") for p in by_subject.values() if p["split"] == split}
+        for split in ("train", "val")
+    }
+    assert [len(digests) for digests in masks.values()] == [1, 1]
+    assert masks["train"] != masks["val"]
     common = {"uses_truth": False, "init": "test_resnet: random", "random_seed": 0}
     trained = {"split": "train", "tags_at_test": True, **common}
     unseen = {"split": "val", "scales": [1.0], "crf": "none", "tags_at_test": False}
