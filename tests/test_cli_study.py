@@ -99,3 +99,13 @@ def test_mistakes_are_told(call, file, tmp_path, arguments, parts):
     assert code == 1
     for part in parts:
         assert part in error
+
+
+def test_another_recipe_is_studied(call, file, recipe_file, tmp_path):
+    file.write_text(STUDY.format(recipe="nonsense"))
+    code, _, error = call(file, "--plan", "--work", tmp_path)
+    assert code == 1
+    assert "there is no recipe nonsense" in error
+    code, lines, _ = call(file, "--plan", "--work", tmp_path, "--recipe", recipe_file)
+    assert code == 0
+    assert lines[-1].endswith(f"to do in {tmp_path}")
