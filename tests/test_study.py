@@ -25,7 +25,7 @@ from tag2mask.pipeline.voters import VoterMaker
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 RUNTIME = Runtime(workers=1)
-SHIPPED = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
+SHIPPED = sorted((Path(__file__).parents[1] / "studies").glob("*ca-cl*.toml"))
 CAM = {"stage": "cam", "subject": "a-0.1-1", "threshold": "oracle"}
 HEAD = """
 title = "T"
