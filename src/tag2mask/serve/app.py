@@ -133,6 +133,11 @@ def _make_router(service: Service) -> APIRouter:
         seen = [name for name, what in views.items() if what is not None]
         return {"name": service.name, "views": seen}
 
+    _add_predict(router, service)
+    return router
+
+
+def _add_predict(router: APIRouter, service: Service) -> None:
     @router.post(
         "/predict", openapi_extra=_BODY, responses=_ANSWERS, response_class=Response
     )
@@ -155,8 +160,6 @@ def _make_router(service: Service) -> APIRouter:
             answer = await service.answer(data, wants_probabilities=wanted == "npz")
             content = await to_thread.run_sync(write_answer, answer, names, wanted)
         return Response(content, media_type=MEDIA_TYPES[wanted])
-
-    return router
 
 
 async def _read_image(request: Request) -> bytes:

@@ -117,19 +117,18 @@ def serve(service: Service, door: Door, *, say: Callable[[str], None]) -> None:
 
 
 def _listen(door: Door) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(door.host, door.port, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = found[0]
-        with ExitStack() as closed_unless_it_listens:
-            listener = socket.socket(family, kind, protocol)
-            closed_unless_it_listens.enter_context(listener)
+    with ExitStack() as stack:
+        try:
+            found = socket.getaddrinfo(door.host, door.port, type=socket.SOCK_STREAM)
+            family, kind, protocol, _, address = found[0]
+            listener = stack.enter_context(socket.socket(family, kind, protocol))
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
             listener.listen(_BACKLOG)
-            closed_unless_it_listens.pop_all()
-    except (OSError, OverflowError) as error:
-        raise Tag2MaskError(
-            f"cannot listen at {door.host}:{door.port}: {error}; choose another --port "
-            f"or --host"
-        ) from None
+        except (OSError, OverflowError) as error:
+            raise Tag2MaskError(
+                f"cannot listen at {door.host}:{door.port}: {error}; choose another "
+                f"--port or --host"
+            ) from None
+        stack.pop_all()
     return listener
