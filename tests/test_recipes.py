@@ -52,7 +52,8 @@ def test_shipped_recipe_can_be_planned(path, tmp_path, world):
 
 def load_weights(recipe, table):
     name = table.partition(".")[2]
-    return (recipe.voters[name] if name else recipe.segment).weights
+    table = recipe.voters[name] if name else recipe.segment
+    return getattr(table, "weights", "none")  # a voter without training has none
 
 
 MULTI_SEED = [path for path in RECIPES if "resnet38d" in path.read_text()]
