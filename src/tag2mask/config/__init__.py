@@ -20,8 +20,19 @@ from tag2mask.config.image_text import (
     TinyModel,
 )
 from tag2mask.config.load import find_recipe, load_data, load_recipe, resolved
+from tag2mask.config.refining import (
+    Irnet,
+    IrnetLabels,
+    LabelCrf,
+    Unrefined,
+    VoteIrnet,
+    VoterIrnet,
+    VoteRefiner,
+    VoterRefiner,
+    Walk,
+)
 from tag2mask.config.schema import Evaluate, Predict, Recipe, Report, Segment, Vote
-from tag2mask.config.training import Schedule, Training
+from tag2mask.config.training import Course, Network, Schedule, Training
 from tag2mask.config.voters import (
     CaCl,
     CaClWeights,
@@ -45,13 +56,18 @@ __all__ = [
     "ClipModel",
     "CocoData",
     "ConseModel",
+    "Course",
     "Data",
     "Evaluate",
     "FolderData",
     "Gate",
     "ImageText",
+    "Irnet",
+    "IrnetLabels",
     "JsonData",
+    "LabelCrf",
     "MultiHotData",
+    "Network",
     "OpenClipModel",
     "Predict",
     "Prompts",
@@ -64,9 +80,15 @@ __all__ = [
     "TagTraining",
     "TinyModel",
     "Training",
+    "Unrefined",
     "VocData",
     "Vote",
+    "VoteIrnet",
+    "VoteRefiner",
     "Voter",
+    "VoterIrnet",
+    "VoterRefiner",
+    "Walk",
     "find_recipe",
     "load_data",
     "load_recipe",

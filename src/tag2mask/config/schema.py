@@ -19,6 +19,7 @@ from pydantic import (
 
 from tag2mask.config.base import Crf, Fraction, Name, Precision, Scales, Schema
 from tag2mask.config.data_schema import DataTable
+from tag2mask.config.refining import Unrefined, VoteIrnet, VoteRefinerTable
 from tag2mask.config.training import Training
 from tag2mask.config.voters import VoterTable
 
@@ -28,6 +29,9 @@ class Vote(Schema):
 
     tie: Literal["lowest_id"] = "lowest_id"
     """A tie goes to the lowest class id, hence to background first."""
+    refine: VoteRefinerTable = Unrefined()
+    """What becomes of the voted labels. A pixel keeps as much support as voters gave it
+    the label that it ends with."""
 
 
 class Segment(Training):
@@ -136,9 +140,13 @@ class Recipe(Schema):
         if not self.voters:
             raise ValueError("no voter: add a table such as [voters.classifier]")
         num_voters = sum(each.num_voters for each in self.voters.values())
-        if self.segment.min_support > num_voters:
-            raise ValueError(
-                f"segment.min_support ({self.segment.min_support}) is more than there "
-                f"are voters ({num_voters})"
-            )
+        supports = {"segment.min_support": self.segment.min_support}
+        if isinstance(self.vote.refine, VoteIrnet):
+            supports["vote.refine.min_support"] = self.vote.refine.min_support
+        for key, min_support in supports.items():
+            if min_support > num_voters:
+                raise ValueError(
+                    f"{key} ({min_support}) is more than there are voters "
+                    f"({num_voters})"
+                )
         return self

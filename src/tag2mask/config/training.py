@@ -14,11 +14,9 @@ from pydantic import (
 from tag2mask.config.base import Precision, Schema
 
 
-class Schedule(Schema):
+class Course(Schema):
     """How long and how fast, on what part of which images."""
 
-    freeze: tuple[str, ...] = ()
-    """Parts of the backbone that do not train, as ``blocks.0``."""
     steps: PositiveInt = 20_000
     """Optimiser steps."""
     batch: PositiveInt = 10
@@ -43,19 +41,26 @@ class Schedule(Schema):
     """Steps in which the learning rate rises linearly from nothing."""
     clip_norm: PositiveFloat | None = None
     """Greatest norm of the gradient."""
-    freeze_batch_norm: bool = True
-    """Keep the backbone's running statistics and affine parameters [peer]."""
     precision: Precision = "32"
 
     @model_validator(mode="after")
-    def _rescale_is_ordered(self) -> "Schedule":
+    def _rescale_is_ordered(self) -> "Course":
         if self.rescale[0] > self.rescale[1]:
             raise ValueError(f"rescale must ascend, got {list(self.rescale)}")
         return self
 
 
-class Training(Schedule):
-    """A schedule and the network that it trains."""
+class Schedule(Course):
+    """A course, and what of the backbone does not train."""
+
+    freeze: tuple[str, ...] = ()
+    """Parts of the backbone that do not train, as ``blocks.0``."""
+    freeze_batch_norm: bool = True
+    """Keep the backbone's running statistics and affine parameters [peer]."""
+
+
+class Network(Schema):
+    """A backbone and its weights."""
 
     backbone: str = "resnet50"
     """Any timm model."""
@@ -67,3 +72,7 @@ class Training(Schedule):
     output_stride: Literal[8, 16, 32] = 16
     dilate: bool = True
     """Keep the receptive field by dilation where a stride is taken out."""
+
+
+class Training(Schedule, Network):
+    """A schedule and the network that it trains."""

@@ -19,6 +19,7 @@ from tag2mask.config.image_text import (
     ImageTextTable,
     Prompts,
 )
+from tag2mask.config.refining import Unrefined, VoterRefinerTable
 from tag2mask.config.training import Schedule, Training
 from tag2mask.data.classes import TEMPLATES
 
@@ -83,6 +84,8 @@ class Classifier(Training):
     """Input scale of each voter; multiplies every scale of ``cam`` [paper]."""
     cam: CamInference = CamInference()
     seed: Seeding = Seeding()
+    refine: VoterRefinerTable = Unrefined()
+    """What becomes of the seeds before they vote."""
 
     @property
     def num_voters(self) -> int:
@@ -136,6 +139,8 @@ class TextTaught(Training):
     """Input scale of each voter; multiplies every scale of ``cam``."""
     cam: CamInference = CamInference()
     seed: Seeding = Seeding()
+    refine: VoterRefinerTable = Unrefined()
+    """What becomes of the seeds before they vote."""
 
     @property
     def num_voters(self) -> int:

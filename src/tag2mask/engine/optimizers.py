@@ -21,7 +21,7 @@ def make_optimizer(
     """Return an optimiser with a group of its own for the ``head`` of ``model``.
 
     Args:
-        model: Has a part ``head``; frozen parameters take no part.
+        model: May have a part ``head``; frozen parameters take no part.
         kind: SGD, or AdamW with its usual moments.
         learning_rate: Of everything but the head.
         head_factor: Learning rate of the head over that of the rest.

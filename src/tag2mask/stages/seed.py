@@ -71,7 +71,7 @@ def seed_labels(
     small = -(-height // settings.crf_shrink), -(-width // settings.crf_shrink)
     scores = _with_background(cams.at(*small), settings)
     preset = PRESETS[settings.crf].shrunk(settings.crf_shrink)
-    marginals = dense_crf(scores, _shrunk(image, small), preset=preset)
+    marginals = dense_crf(scores, shrink_image(image, small), preset=preset)
     if small != (height, width):
         marginals = functional.interpolate(
             marginals[None], (height, width), mode="bilinear", align_corners=False
@@ -89,9 +89,10 @@ def _with_background(
     return join_background(cams, background_score(cams, alpha=settings.alpha))
 
 
-def _shrunk(
+def shrink_image(
     image: UInt8[Tensor, "h w 3"], size: tuple[int, int]
 ) -> UInt8[Tensor, "sh sw 3"]:
+    """Return an RGB image at a smaller size (height, width); unchanged at its own."""
     if size == tuple(image.shape[:2]):
         return image
     channels_first = image.permute(2, 0, 1)[None]

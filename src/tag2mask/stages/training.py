@@ -47,7 +47,7 @@ def training_backbone(training: config.Training) -> Backbone:
     return backbone
 
 
-def augmentation(training: config.Training, backbone: Backbone) -> Augmentation:
+def augmentation(training: config.Course, backbone: Backbone) -> Augmentation:
     """Return the augmentation of a table, padding with the backbone's mean colour."""
     return Augmentation(
         crop=training.crop,
@@ -61,14 +61,14 @@ def train(
     model: nn.Module,
     losses_of: Callable[[nn.Module, Batch, int], Losses],
     tickets: Tickets,
-    training: config.Training,
+    training: config.Course,
     folder: Path,
     runtime: Runtime,
 ) -> None:
     """Train ``model`` and write its weights; nothing is done if they are there.
 
     Args:
-        model: With parts ``backbone`` and ``head``.
+        model: Its part ``head``, if it has one, learns faster.
         losses_of: As in ``engine.loop.Learner``.
         tickets: The samples, shuffled and augmented.
         training: The table.
@@ -104,7 +104,7 @@ def _has_weights(path: Path, runtime: Runtime) -> bool:
 def _learner(
     model: nn.Module,
     losses_of: Callable[[nn.Module, Batch, int], Losses],
-    training: config.Training,
+    training: config.Course,
 ) -> Learner:
     optimizer = make_optimizer(
         model,
