@@ -203,7 +203,7 @@ def _windows(size: Sequence[int], radius: int) -> Iterator[_Window]:
 def _kinds(
     window: _Window, labels: UInt8[Tensor, "b h w"]
 ) -> Bool[Tensor, "3 b wh ww"]:
-    """Say of each pair whether it is of one object, of background, or of two classes."""
+    """Say of each pair: is it of one object, of background, or of two classes."""
     begin, end = window.at(labels, 0, 0), window.end(labels)
     is_known = (begin != IGNORE) & (end != IGNORE)
     is_same, is_object = begin == end, begin != BACKGROUND

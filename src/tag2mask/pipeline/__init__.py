@@ -14,6 +14,7 @@ from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import ArtifactError
 from tag2mask.pipeline.builder import STAGES, Builder, Stage, Step
 from tag2mask.pipeline.graph import Graph
+from tag2mask.pipeline.refiners import check_backbones
 from tag2mask.pipeline.scoring import Scoring
 from tag2mask.pipeline.summary import add_report, write_summary
 from tag2mask.stages.report import REPORT
@@ -65,14 +66,14 @@ def run(
     Raises:
         Tag2MaskError: If data, weights or disk do not allow it; run again to continue.
     """
-    # what is wrong with data or the segmenter is told before hours are spent on voters
-    dry = Builder(Path(work), Runtime(), dry=True)
+    # what is wrong with data or a network is told before hours are spent on voters
+    dry = Builder(Path(work), Runtime(), dry=True, until=until)
     _ask(recipe, dry, name)
-    last = until or STAGES[-1]
-    if STAGES.index(last) >= STAGES.index("segment") and any(
-        step.stage == "segment" and step.state != "finished" for step in dry.steps
-    ):
+    wanted = {step.stage for step in dry.steps if step.state != "finished"}
+    if "segment" in wanted:
         training_backbone(_checkable(recipe.segment))
+    if wanted & {"irnet", "vote_irnet"}:
+        check_backbones(recipe)
     builder = Builder(Path(work), runtime or Runtime(), until=until)
     graph, scoring, made = _ask(recipe, builder, name)
     return write_summary(graph, scoring, made, name=name)

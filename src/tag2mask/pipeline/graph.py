@@ -10,7 +10,9 @@ from tag2mask.artifacts.tables import Index
 from tag2mask.data.layouts import Listed, Listing
 from tag2mask.models.segmenters import load_segmenter
 from tag2mask.pipeline.builder import Builder
-from tag2mask.pipeline.voters import VoterArtifacts, VoterMaker, training_settings
+from tag2mask.pipeline.network_settings import network_settings
+from tag2mask.pipeline.refiners import UNREFINED, Refined
+from tag2mask.pipeline.voters import VoterArtifacts, VoterMaker
 from tag2mask.stages import index, predict, segment, truth, vote
 from tag2mask.stages.training import WEIGHTS
 
@@ -24,7 +26,10 @@ class Artifacts:
     index: Artifact
     voters: dict[str, VoterArtifacts] = field(default_factory=dict)
     vote: Artifact | None = None
+    refined: Refined = UNREFINED
+    """What became of the vote."""
     labels: Artifact | None = None
+    """What the segmenter learns from."""
     segment: Artifact | None = None
     predictions: dict[str, Artifact] = field(default_factory=dict)
 
@@ -73,7 +78,9 @@ class Graph:
                 self._maker.ask_prompts(name, settings)
             for name, settings in recipe.voters.items():
                 self.made.voters.update(self._maker.make(name, settings))
-            self.made.labels = self.made.vote = self._vote()
+            self.made.vote = self._vote()
+            self.made.refined = self._refine_vote(self.made.vote)
+            self.made.labels = self.made.refined.labels or self.made.vote
         self.made.segment = self._segment(self.made.labels)
         self.made.predictions["plain"] = self._predict(self.made.segment, PLAIN)
         if recipe.predict != PLAIN:
@@ -95,15 +102,28 @@ class Graph:
         )
 
     def _vote(self) -> Artifact:
-        seeds = {name: voter.seed for name, voter in self.made.voters.items()}
-        settings = self.recipe.vote.model_dump(mode="json")
-        folders = [LabelFolder(each.folder / "labels") for each in seeds.values()]
+        ballots = {name: voter.ballot for name, voter in self.made.voters.items()}
+        settings = self.recipe.vote.model_dump(mode="json", exclude={"refine"})
+        folders = [LabelFolder(each.folder / "labels") for each in ballots.values()]
         return self.builder.make(
-            Request("vote", vote.VERSION, settings, {"index": self.made.index} | seeds),
+            Request(
+                "vote", vote.VERSION, settings, {"index": self.made.index} | ballots
+            ),
             lambda folder: vote.run(
                 self.index_table(), folders, folder, runtime=self.runtime
             ),
             num_images=len(self.listed("train")),
+        )
+
+    def _refine_vote(self, voted: Artifact) -> Refined:
+        voters = self.made.voters.values()
+        first = next(iter(voters))
+        return self._maker.refiners.of_vote(
+            self.recipe.vote.refine,
+            voted,
+            [voter.cam for voter in voters],
+            [voter.ballot for voter in voters],
+            (first.settings, first.localize),
         )
 
     def _truth(self) -> Artifact:
@@ -126,7 +146,7 @@ class Graph:
 
     def _segment(self, labels: Artifact) -> Artifact:
         table = self.recipe.segment
-        settings = training_settings(table) | {"random_seed": self.recipe.random_seed}
+        settings = network_settings(table) | {"random_seed": self.recipe.random_seed}
         settings.pop("labels")  # the inputs say which
         inputs = {"index": self.made.index, "labels": labels}
         if (name := settings.pop("init_from")) is not None:

@@ -3,26 +3,41 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
 from tag2mask import config
 from tag2mask.artifacts.build import Artifact, Request
-from tag2mask.artifacts.files import file_digest
 from tag2mask.artifacts.tables import Index
-from tag2mask.errors import ModelError
 from tag2mask.pipeline.builder import Builder
+from tag2mask.pipeline.network_settings import network_settings
+from tag2mask.pipeline.refiners import Refined, RefinerMaker
 from tag2mask.stages import cam, localize, localize_text, prompts, seed
 
 
 @dataclass(frozen=True)
 class VoterArtifacts:
-    """What one voter made, and the knobs that made it."""
+    """What one voter made, and the knobs that made it.
+
+    Attributes:
+        settings: Its table.
+        scale: Of its input.
+        localize: Its trained network.
+        cam: Its activation maps.
+        seed: Its first labels.
+        refined: What became of them.
+    """
 
     settings: config.Voter
     scale: float
     localize: Artifact
     cam: Artifact
     seed: Artifact
+    refined: Refined
+
+    @property
+    def ballot(self) -> Artifact:
+        """The labels that vote."""
+        return self.refined.labels or self.seed
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,13 @@ class VoterMaker:
     num_images: int
     random_seed: int
 
+    @property
+    def refiners(self) -> RefinerMaker:
+        """What asks for refined labels of the same images."""
+        return RefinerMaker(
+            self.builder, self.index, self.table, self.num_images, self.random_seed
+        )
+
     def ask_prompts(self, name: str, settings: config.Voter) -> None:
         """Ask for a voter's prompts, before hours are spent on the voters before it.
 
@@ -58,12 +80,12 @@ class VoterMaker:
             for scale in settings.scales:
                 subject = f"{trained_name}-{scale:g}"
                 cams = self._cam(trained, settings, scale, subject)
+                seeds = self._seed(cams, settings.seed, subject)
+                refined = self.refiners.of_voter(
+                    settings, trained, cams, seeds, subject
+                )
                 made[subject] = VoterArtifacts(
-                    settings,
-                    scale,
-                    trained,
-                    cams,
-                    self._seed(cams, settings.seed, subject),
+                    settings, scale, trained, cams, seeds, refined
                 )
         return made
 
@@ -92,11 +114,11 @@ class VoterMaker:
     def _classifier(
         self, subject: str, voter: config.Classifier, dropout: float
     ) -> Artifact:
-        settings = training_settings(voter) | {
+        settings = network_settings(voter) | {
             "dropout": dropout,
             "random_seed": self.random_seed,
         }
-        for key in ("scales", "cam", "seed"):
+        for key in ("scales", "cam", "seed", "refine"):
             settings.pop(key)
         return self.builder.make(
             Request("localize", localize.VERSION, settings, {"index": self.index}),
@@ -119,12 +141,13 @@ class VoterMaker:
         if (start := localize_text.warm_classifier(voter)) is not None:
             warm = self._classifier(f"{name}-warm-start", start, start.dropout[0])
             inputs["warm_start"] = warm
-        settings = training_settings(voter) | {
+        settings = network_settings(voter) | {
             "image_text": prompts.image_text_settings(voter.image_text),
             "random_seed": self.random_seed,
         }
         told_by_inputs = ("prompts", "warm_start", "classifier")
-        for key in ("scales", "cam", "seed", "pairs_at_once", *told_by_inputs):
+        later = ("scales", "cam", "seed", "refine")
+        for key in (*later, "pairs_at_once", *told_by_inputs):
             settings.pop(key)
         return self.builder.make(
             Request("localize", localize_text.VERSION, settings, inputs),
@@ -197,21 +220,3 @@ class VoterMaker:
             subject=subject,
             num_images=self.num_images,
         )
-
-
-def training_settings(training: config.Training) -> dict[str, Any]:
-    """Return a table's knobs, a local weights file counting by its content.
-
-    Raises:
-        ModelError: If that file is missing.
-    """
-    settings = training.model_dump(mode="json")
-    if training.weights not in ("hub", "none"):
-        path = Path(training.weights)
-        if not path.is_file():
-            raise ModelError(
-                f"there is no weights file {path.absolute()}; `weights` is 'hub', "
-                f"'none' or a path relative to the current folder"
-            )
-        settings["weights"] = file_digest(path)
-    return settings

@@ -150,7 +150,7 @@ def model_card(
     }
 
 
-def initialisation(settings: config.Training) -> str:
+def initialisation(settings: config.Network) -> str:
     """Say what a network started from, as a score's protocol does."""
     if isinstance(settings, config.Segment) and settings.init_from is not None:
         return f"{settings.backbone}: voter {settings.init_from}"
