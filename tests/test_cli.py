@@ -21,6 +21,7 @@ COMMANDS = {
     "study": {"--work", "--set", "--plan", "--device", "--workers"},
     "predict": {"--out", "--scales", "--flip", "--no-flip", "--crf", "--device"},
     "evaluate": {"--names", "--out", "--workers"},
+    "sweep": {"--names", "--out", "--workers"},
     "report": set(),
     "verify": {"--repair"},
     "clean": {"--yes"},

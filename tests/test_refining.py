@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 from pydantic import ValidationError
-from test_resume import ALONE, check_whole, results, run_with_faults
 
 from tag2mask import Runtime, load_recipe, plan, run
 from tag2mask.artifacts.cams import read_cams
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.config import Recipe, VoteIrnet, VoterIrnet
 from tag2mask.errors import ModelError, RecipeError
+from test_resume import ALONE, check_whole, results, run_with_faults
 
 RUNTIME = Runtime(workers=1)
 SMALL = (
@@ -116,7 +116,9 @@ def test_all_is_finished_after_a_run(refining, done):
 )
 def test_a_change_costs_what_depends_on_it(refining, done, change, expected):
     if expected is None:  # a table of another method has other keys
-        with pytest.raises(RecipeError, match=r"voters\.a\.refine\.radius: there is no"):
+        with pytest.raises(
+            RecipeError, match=r"voters\.a\.refine\.radius: there is no"
+        ):
             refining(change)
         return
     assert todo(refining(change), done.work) == expected
@@ -147,7 +149,9 @@ def test_scores_say_how_labels_were_refined(done):
 
 def test_refined_labels_vote(done):
     voters = done.record["artifacts"]["voters"]
-    ballots = [LabelFolder(done.folder("voters", v, "refine") / "labels") for v in voters]
+    ballots = [
+        LabelFolder(done.folder("voters", v, "refine") / "labels") for v in voters
+    ]
     voted, support = (
         LabelFolder(done.folder("vote") / kind) for kind in ("labels", "support")
     )
@@ -226,7 +230,10 @@ def test_labels_of_a_vote_can_have_a_crf(refining, done):
     ("change", "line"),
     [
         ("vote.refine.method=irn", r"vote\.refine\.method: .*mean 'irnet'"),
-        ("vote.refine.labels={foreground=0.4}", r"vote\.refine\.labels: there is no such"),
+        (
+            "vote.refine.labels={foreground=0.4}",
+            r"vote\.refine\.labels: there is no such",
+        ),
         ("vote.refine.min_support=3", r"vote\.refine\.min_support \(3\) is more than"),
         (
             "voters.a.refine.labels={foreground=0.1, background=0.2}",

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from tag2mask import config
 from tag2mask.artifacts.build import Artifact
+from tag2mask.artifacts.cams import CamFolder
 from tag2mask.artifacts.files import file_digest, read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.work import latest_summary
@@ -99,6 +100,58 @@ def evaluate_folders(
     record = evaluate.score_labels(
         LabelFolder(labels), truth, config.Evaluate(), runtime=runtime
     )
+    if out is not None:
+        write_json(out, record)
+    return record
+
+
+def sweep_folders(
+    scores: Path,
+    masks: Path,
+    names: Path | None = None,
+    out: Path | None = None,
+    *,
+    runtime: Runtime | None = None,
+) -> dict[str, Any]:
+    """Score stored score maps at every background threshold, in one pass.
+
+    A pixel is an object where its best score lies strictly above the threshold. Class
+    names come from ``classes.json`` beside the maps, as in `evaluate_folders`.
+
+    Args:
+        scores: Folder of .npz files: activation maps of a run, or what a random walk
+            made of them.
+        masks: Folder of ground-truth index PNGs, 255 = ignore.
+        names: File of the images to score, one a line; none: every score map.
+        out: Where the result is written as JSON.
+        runtime: How many threads.
+
+    Returns:
+        ``thresholds`` and ``miou`` there in percent, side by side; ``oracle``, the
+        scores at the best threshold; ``num_images``; and ``protocol``, which says that
+        the best one was chosen with the ground truth.
+
+    Raises:
+        DatasetError: If a mask or a score map is missing.
+    """
+    runtime = runtime or Runtime()
+    found = CamFolder(scores)
+    truth = evaluate.open_folder(
+        found, masks, _listed(names), _class_names(scores), runtime
+    )
+    scored = evaluate.score_cams(scores, truth, {}, runtime=runtime)
+    record = {
+        "thresholds": evaluate.list_thresholds(),
+        "miou": scored["miou_by_threshold"],
+        "oracle": scored["oracle"],
+        "num_images": scored["num_images"],
+        "protocol": {
+            "crf": "none",
+            "tags_at_test": True,
+            "threshold_chosen": "oracle",
+            "uses_truth": True,
+        },
+    }
     if out is not None:
         write_json(out, record)
     return record

@@ -39,9 +39,7 @@ def learn(index, tmp_path, world):
             labels[:6] = 255
             write_labels(folder / "labels", image.name, labels)
         start = irnet.Start(table.network, None)
-        irnet.run(
-            index, table, start, folder, random_seed=random_seed, runtime=RUNTIME
-        )
+        irnet.run(index, table, start, folder, random_seed=random_seed, runtime=RUNTIME)
         return folder
 
     return run
@@ -78,7 +76,9 @@ def test_every_knob_changes_what_is_learnt(learn, change):
         load_file(learn(name, settings(**each)) / "weights.safetensors")
         for name, each in (("a", {}), ("b", change))
     ]
-    assert not torch.equal(weights[0]["edge.last.weight"], weights[1]["edge.last.weight"])
+    assert not torch.equal(
+        weights[0]["edge.last.weight"], weights[1]["edge.last.weight"]
+    )
     key = "backbone.net.conv1.0.weight"
     if key in weights[0]:
         assert torch.equal(weights[0][key], weights[1][key])
@@ -93,7 +93,9 @@ def test_displacement_learns_faster_by_its_factor(learn):
     assert {"displacement_foreground", "displacement_background"} <= set(log[0])
     key = "edge.last.weight"
     assert torch.equal(found[1.0][key], found[10.0][key])
-    assert not torch.equal(found[1.0]["head.last.weight"], found[10.0]["head.last.weight"])
+    assert not torch.equal(
+        found[1.0]["head.last.weight"], found[10.0]["head.last.weight"]
+    )
 
 
 class Fixed(torch.nn.Module):

@@ -43,7 +43,9 @@ def evidence(tmp_path):
     for name, found in (("a", Cams(maps, (2, 3))), ("b", Cams(maps[:0], ()))):
         write_cams(tmp_path / "cams", name, found)
         write_edges(tmp_path / "edges", name, edges)
-        write_labels(tmp_path / "labels", name, labels if found.class_ids else labels * 0)
+        write_labels(
+            tmp_path / "labels", name, labels if found.class_ids else labels * 0
+        )
     return refine.Evidence(
         LabelFolder(tmp_path / "labels"), [tmp_path / "cams"], tmp_path / "edges"
     )
@@ -111,7 +113,9 @@ def test_the_mean_of_all_maps_walks(index, evidence, tmp_path):
     write_cams(tmp_path / "more", "a", other._replace(maps=1 - other.maps))
     mean = refine.mean_cams([*evidence.cams, tmp_path / "more"], "a")
     assert mean.class_ids == (2, 3)
-    torch.testing.assert_close(mean.maps, torch.full((2, 8, 12), 0.5), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        mean.maps, torch.full((2, 8, 12), 0.5), atol=1e-3, rtol=0
+    )
 
 
 def test_support_counts_who_gave_the_label_that_remains(index, evidence, tmp_path):
@@ -151,7 +155,9 @@ def test_a_crf_of_labels_follows_the_colours(smooth, evidence):
     "change", [{"preset": "deeplab"}, {"certainty": 0.95}, {"crf_shrink": 2}]
 )
 def test_every_knob_of_a_crf_of_labels_is_alive(smooth, change):
-    assert not torch.equal(smooth(preset="seeds"), smooth(**{"preset": "seeds"} | change))
+    assert not torch.equal(
+        smooth(preset="seeds"), smooth(**{"preset": "seeds"} | change)
+    )
 
 
 def test_what_is_there_is_not_made_again(index, evidence, tmp_path):

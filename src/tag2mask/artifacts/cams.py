@@ -2,16 +2,17 @@
 
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from tag2mask.artifacts.files import cure, whole_file
+from tag2mask.artifacts.files import cure, is_scratch, whole_file
 from tag2mask.errors import ArtifactError
 
 STRIDE = 4
@@ -45,6 +46,48 @@ class Cams(NamedTuple):
         return functional.interpolate(
             self.maps[None], (height, width), mode="bilinear", align_corners=False
         )[0]
+
+    def best_at(
+        self, height: int, width: int
+    ) -> tuple[Float[Tensor, "{height} {width}"], UInt8[Tensor, "{height} {width}"]]:
+        """Return each pixel's highest score, in [0, 1], and the class it belongs to.
+
+        Of equal scores the lower class id; without any tag 0 and background.
+        """
+        if not self.class_ids:
+            nothing = torch.zeros(height, width)
+            return nothing, nothing.to(torch.uint8)
+        score, winner = self.at(height, width).max(dim=0)
+        ids = torch.tensor(self.class_ids, dtype=torch.uint8)
+        return score.clamp(0, 1), ids[winner]
+
+
+class CamFolder(Mapping[str, Cams]):
+    """A folder of activation maps read as a mapping from image name to maps.
+
+    An image ``a/b`` has its maps at ``a/b.npz``. Reading those that are missing or
+    damaged raises an ArtifactError that names the file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, name: str) -> Path:
+        """Return where the maps of an image are, or would be."""
+        return cam_path(self.folder, name)
+
+    def __getitem__(self, name: str) -> Cams:
+        return read_cams(self.folder, name)
+
+    def __iter__(self) -> Iterator[str]:
+        paths = sorted(p for p in self.folder.rglob("*.npz") if not is_scratch(p))
+        return (p.relative_to(self.folder).with_suffix("").as_posix() for p in paths)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.path(name).exists()
 
 
 def cam_path(folder: Path, name: str) -> Path:

@@ -23,6 +23,7 @@ from tag2mask.cli.options import (
     say,
 )
 from tag2mask.cli.study import study
+from tag2mask.cli.sweep import sweep
 from tag2mask.errors import Tag2MaskError
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def run(
 
 
 app.command()(study)
+app.command()(sweep)
 
 
 @app.command()

@@ -26,8 +26,8 @@ from tag2mask.config.refining import (
     LabelCrf,
     Unrefined,
     VoteIrnet,
-    VoterIrnet,
     VoteRefiner,
+    VoterIrnet,
     VoterRefiner,
     Walk,
 )

@@ -140,6 +140,12 @@ class Recipe(Schema):
         if not self.voters:
             raise ValueError("no voter: add a table such as [voters.classifier]")
         num_voters = sum(each.num_voters for each in self.voters.values())
+        for name, voter in self.voters.items():
+            if voter.seed.alpha == "agreement" and num_voters < 2:
+                raise ValueError(
+                    f"voters.{name}.seed.alpha = 'agreement' needs another voter to "
+                    f"agree with: add one, or choose 'otsu'"
+                )
         supports = {"segment.min_support": self.segment.min_support}
         if isinstance(self.vote.refine, VoteIrnet):
             supports["vote.refine.min_support"] = self.vote.refine.min_support

@@ -40,10 +40,13 @@ class CamInference(Schema):
 class Seeding(Schema):
     """How activation maps become a label map."""
 
-    alpha: PositiveFloat | Literal["otsu"] | None = "otsu"
-    """Background score (1 - max M)^alpha: the larger, the less background. ``otsu``
-    finds one for each voter, without masks: background and object tie at the threshold
-    that best splits the voter's scores in two [ours]."""
+    alpha: PositiveFloat | Literal["otsu", "agreement", "oracle"] | None = "otsu"
+    """Background score (1 - max M)^alpha: the larger, the less background. A word finds
+    one for each voter: background and object tie at a threshold of its scores [ours].
+    ``otsu``: the one that best splits them in two. ``agreement``: the one whose objects
+    agree best with the vote of the other voters, who are seeded by ``otsu`` for this
+    where they would ask for agreement or the oracle. ``oracle``: the best one on the
+    masks of the train split; all that follows uses the truth, and says so."""
     background: Annotated[float, Field(gt=0, lt=1)] | None = None
     """A constant background score instead of alpha."""
     crf: Crf = "seeds"

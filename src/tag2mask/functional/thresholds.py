@@ -11,6 +11,7 @@ from tag2mask.functional.metrics import (
     mean_of_present,
     share,
 )
+from tag2mask.functional.shapes import BACKGROUND
 from tag2mask.kernels.confusion import count_thresholds
 
 
@@ -109,19 +110,30 @@ class ThresholdCurve:
         table[:, 0] += background
         return table
 
+    def truth_pixels(self) -> Int64[np.ndarray, " k"]:
+        """Count the scored pixels of each class in the truth."""
+        return np.asarray(self._counts.sum(axis=(0, 1)))
+
+    def iou(self) -> Float64[np.ndarray, "n k"]:
+        """Score each class at each of the num_bins + 1 thresholds.
+
+        Nan where a class is neither in truth nor labels.
+        """
+        truth = self.truth_pixels()
+        hits = _above(self._counts.diagonal(axis1=1, axis2=2))
+        labelled = _above(self._counts.sum(axis=2))
+        # what is not labelled object is labelled background
+        hits[:, 0] += truth[0] - _above(self._counts[:, :, 0].sum(axis=1))
+        labelled[:, 0] = truth.sum() - labelled[:, 1:].sum(axis=1)
+        return share(hits, labelled + truth - hits)
+
     def miou(self) -> Float64[np.ndarray, " n"]:
         """Score the labelling at each of the num_bins + 1 thresholds.
 
         The mean at a threshold is over the classes in truth or labels there; all are
         nan before a scored pixel was added.
         """
-        truth = self._counts.sum(axis=(0, 1))
-        hits = _above(self._counts.diagonal(axis1=1, axis2=2))
-        labelled = _above(self._counts.sum(axis=2))
-        # what is not labelled object is labelled background
-        hits[:, 0] += truth[0] - _above(self._counts[:, :, 0].sum(axis=1))
-        labelled[:, 0] = truth.sum() - labelled[:, 1:].sum(axis=1)
-        return mean_of_present(share(hits, labelled + truth - hits))
+        return mean_of_present(self.iou())
 
     def best(self) -> ThresholdScore:
         """Return the highest mIoU of the grid; of equal ones the lowest threshold.
@@ -181,6 +193,41 @@ def otsu_threshold(histogram: Int64[np.ndarray, " n"]) -> float:
     if not variance.any():
         return 0.5
     return float((variance.argmax() + 1) / len(histogram))
+
+
+def oracle_threshold(curve: ThresholdCurve) -> float | None:
+    """Return the threshold with the highest mIoU, chosen with the ground truth.
+
+    Strictly between 0 and 1, the lowest of several equally good ones; None if no pixel
+    was scored.
+    """
+    inside = curve.miou()[1:-1]
+    if np.isnan(inside).any():
+        return None
+    return float(curve.thresholds[1 + int(inside.argmax())])
+
+
+def agreement_threshold(curve: ThresholdCurve) -> float | None:
+    """Return the threshold at which objects agree best with what others say [ours].
+
+    The mean IoU of the object classes that the others name. Background has no say: a
+    threshold that calls all background would agree best on most pixels.
+
+    Args:
+        curve: Pixels counted with the labels of others, such as a vote, as the truth;
+            255 where they have none.
+
+    Returns:
+        A threshold of the grid strictly between 0 and 1, the lowest of several equally
+        good ones. None if the others name no object: then nothing can be learnt of
+        them.
+    """
+    is_named = curve.truth_pixels() > 0
+    is_named[BACKGROUND] = False
+    if not is_named.any():
+        return None
+    agreement = curve.iou()[1:-1, is_named].mean(axis=1)
+    return float(curve.thresholds[1 + int(agreement.argmax())])
 
 
 def _flat_scores(scores: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, " p"]:

@@ -51,7 +51,8 @@ class Graph:
             builder,
             self.made.index,
             self.index_table,
-            num_images=len(self.listed("train")),
+            recipe.data,
+            names=[image.name for image in self.listed("train")],
             random_seed=recipe.random_seed,
         )
 
@@ -76,8 +77,9 @@ class Graph:
         else:
             for name, settings in recipe.voters.items():
                 self._maker.ask_prompts(name, settings)
+            firsts = self._maker.first_seeds(recipe.voters)
             for name, settings in recipe.voters.items():
-                self.made.voters.update(self._maker.make(name, settings))
+                self.made.voters.update(self._maker.make(name, settings, firsts))
             self.made.vote = self._vote()
             self.made.refined = self._refine_vote(self.made.vote)
             self.made.labels = self.made.refined.labels or self.made.vote

@@ -1,6 +1,6 @@
 """The artifacts of voters: from a table of a recipe to seeds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -8,6 +8,7 @@ from typing import assert_never
 from tag2mask import config
 from tag2mask.artifacts.build import Artifact, Request
 from tag2mask.artifacts.tables import Index
+from tag2mask.pipeline import seed_thresholds
 from tag2mask.pipeline.builder import Builder
 from tag2mask.pipeline.network_settings import network_settings
 from tag2mask.pipeline.refiners import Refined, RefinerMaker
@@ -48,15 +49,22 @@ class VoterMaker:
         builder: Makes them.
         index: The images.
         table: Opens the finished index.
-        num_images: Of the train split.
+        data: Where the images and what belongs to them are.
+        names: Of the images of the train split.
         random_seed: Of every training.
     """
 
     builder: Builder
     index: Artifact
     table: Callable[[], Index]
-    num_images: int
+    data: config.Data
+    names: Sequence[str]
     random_seed: int
+
+    @property
+    def num_images(self) -> int:
+        """Images of the train split."""
+        return len(self.names)
 
     @property
     def refiners(self) -> RefinerMaker:
@@ -73,14 +81,36 @@ class VoterMaker:
         if isinstance(settings, config.CaCl | config.Clims):
             self._prompts(name, settings)
 
-    def make(self, name: str, settings: config.Voter) -> Mapping[str, VoterArtifacts]:
-        """Ask for the voters of one table: each training at each input scale."""
+    def first_seeds(self, voters: Mapping[str, config.Voter]) -> dict[str, Artifact]:
+        """Ask for the seeds that voters agree with, where one of them wants to agree.
+
+        They are the voters' own seeds wherever these need no other voter and no mask.
+        """
+        if all(each.seed.alpha != "agreement" for each in voters.values()):
+            return {}
+        made: dict[str, VoterArtifacts] = {}
+        for name, settings in voters.items():
+            alone = seed_thresholds.without_others(settings)
+            seeding = alone.model_copy(update={"refine": config.Unrefined()})
+            made |= self.make(name, seeding, {})
+        return {subject: voter.seed for subject, voter in made.items()}
+
+    def make(
+        self, name: str, settings: config.Voter, first_seeds: Mapping[str, Artifact]
+    ) -> Mapping[str, VoterArtifacts]:
+        """Ask for the voters of one table: each training at each input scale.
+
+        Args:
+            name: Of the table.
+            settings: The table.
+            first_seeds: Those of all voters, for one that agrees with the others.
+        """
         made = {}
         for trained_name, trained in self.trainings(name, settings).items():
             for scale in settings.scales:
                 subject = f"{trained_name}-{scale:g}"
                 cams = self._cam(trained, settings, scale, subject)
-                seeds = self._seed(cams, settings.seed, subject)
+                seeds = self._seed(cams, settings.seed, subject, first_seeds)
                 refined = self.refiners.of_voter(
                     settings, trained, cams, seeds, subject
                 )
@@ -205,18 +235,49 @@ class VoterMaker:
             num_images=self.num_images,
         )
 
-    def _seed(self, cams: Artifact, settings: config.Seeding, subject: str) -> Artifact:
-        inputs = {"index": self.index, "cam": cams}
+    def _seed(
+        self,
+        cams: Artifact,
+        settings: config.Seeding,
+        subject: str,
+        first_seeds: Mapping[str, Artifact],
+    ) -> Artifact:
+        others = {each: made for each, made in first_seeds.items() if each != subject}
+        threshold = self._threshold(cams, settings, others)
+        inputs = {"index": self.index, "cam": cams, **threshold.inputs}
+        masks = {} if threshold.masks is None else {"masks": threshold.masks}
         return self.builder.make(
-            Request("seed", seed.VERSION, settings.model_dump(mode="json"), inputs),
+            Request(
+                "seed",
+                seed.VERSION,
+                settings.model_dump(mode="json") | masks,
+                inputs,
+                uses_truth=threshold.masks is not None,
+            ),
             lambda folder: seed.run(
                 self.table(),
                 cams.folder / "cams",
                 settings,
                 folder,
-                threshold=cam.read_threshold(cams.folder),
+                threshold=threshold.find(),
                 runtime=self.builder.runtime,
             ),
             subject=subject,
             num_images=self.num_images,
         )
+
+    def _threshold(
+        self, cams: Artifact, settings: config.Seeding, others: Mapping[str, Artifact]
+    ) -> seed_thresholds.Threshold:
+        runtime = self.builder.runtime
+        match settings.alpha:
+            case "agreement":
+                return seed_thresholds.by_agreement(
+                    cams, others, self.table, runtime=runtime
+                )
+            case "oracle":
+                return seed_thresholds.by_truth(
+                    cams, self.data, self.names, self.table, runtime=runtime
+                )
+            case _:
+                return seed_thresholds.by_otsu(cams)

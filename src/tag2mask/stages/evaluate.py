@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Int64
 
 from tag2mask import config
-from tag2mask.artifacts.cams import read_cams
+from tag2mask.artifacts.cams import CamFolder, Cams
 from tag2mask.artifacts.labels import LabelFolder, read_index_png
 from tag2mask.artifacts.tables import ImageRecord
 from tag2mask.data.masks import MaskFolder
@@ -26,14 +25,13 @@ from tag2mask.functional.metrics import (
     share,
 )
 from tag2mask.functional.shapes import BACKGROUND, IGNORE
-from tag2mask.functional.thresholds import ThresholdCurve
+from tag2mask.stages.thresholds import NUM_THRESHOLDS, count_thresholds
 
 VERSION = 3
 SCORE = "score.json"
 _DIGITS = 4
 _WORST = 12
 _MOST_NAMES = 3
-_NUM_THRESHOLDS = 200  # the field's 0.15 is one of them
 
 
 class Truth(NamedTuple):
@@ -56,18 +54,18 @@ class Truth(NamedTuple):
 
 
 def open_folder(
-    labels: LabelFolder,
+    found: LabelFolder | CamFolder,
     masks: Path,
     names: Sequence[str] | None,
     class_names: Sequence[str] | None,
     runtime: Runtime,
 ) -> Truth:
-    """Return the truth of a folder of label maps that no run knows of.
+    """Return the truth of a folder of label or score maps that no run knows of.
 
     Args:
-        labels: What will be scored.
+        found: What will be scored.
         masks: Folder of ground truth.
-        names: Images to score; None: every label map.
+        names: Images to score; None: all that the folder holds.
         class_names: None: as many classes as the highest id needs, unnamed.
         runtime: How many threads.
 
@@ -75,14 +73,13 @@ def open_folder(
         DatasetError: If there is nothing to score, or an image lacks one of the two.
     """
     folder = MaskFolder(masks)
-    chosen = sorted(set(labels if names is None else names))  # as an index sorts
-    _refuse_missing(labels, folder, chosen)
+    chosen = sorted(set(found if names is None else names))  # as an index sorts
+    _refuse_missing(found, folder, chosen)
 
     def look(name: str) -> tuple[ImageRecord, int]:
-        found, mask = labels[name].numpy(), read_index_png(folder.path(name))
-        highest = max(
-            int(each[each != IGNORE].max(initial=0)) for each in (found, mask)
-        )
+        mask, maps = read_index_png(folder.path(name)), found[name]
+        ids = np.array(maps.class_ids) if isinstance(maps, Cams) else maps.numpy()
+        highest = max(int(each[each != IGNORE].max(initial=0)) for each in (ids, mask))
         return ImageRecord(name, "", mask.shape[1], mask.shape[0], (), ""), highest
 
     looked = list(map_images(look, chosen, runtime=runtime, title="read"))
@@ -92,13 +89,12 @@ def open_folder(
 
 
 def _refuse_missing(
-    labels: LabelFolder, masks: MaskFolder, names: Sequence[str]
+    found: LabelFolder | CamFolder, masks: MaskFolder, names: Sequence[str]
 ) -> None:
     if not names:
-        raise DatasetError(
-            f"there is nothing to score: no label map in {labels.folder}"
-        )
-    lacking = [labels.path(name) for name in names if name not in labels]
+        kind = "label map" if isinstance(found, LabelFolder) else "score map (.npz)"
+        raise DatasetError(f"there is nothing to score: no {kind} in {found.folder}")
+    lacking = [found.path(name) for name in names if name not in found]
     lacking += [masks.path(name) for name in names if name not in masks]
     if lacking:
         first = ", ".join(map(str, lacking[:_MOST_NAMES]))
@@ -163,33 +159,29 @@ def score_cams(
     A constant background score, argmax, all thresholds in one pass. The best, called
     ``oracle``, was chosen with the masks; 0 if no pixel is scored.
     """
-    num_classes = len(truth.class_names)
-
-    def best_of(image: ImageRecord) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        found = read_cams(cams, image.name)
-        if not found.class_ids:
-            nothing = np.zeros((image.height, image.width), np.float32)
-            return nothing, nothing.astype(np.uint8), truth.read(image)
-        score, winner = found.at(image.height, image.width).max(dim=0)
-        ids = torch.tensor(found.class_ids, dtype=torch.uint8)
-        return score.clamp(0, 1).numpy(), ids[winner].numpy(), truth.read(image)
-
-    curve = ThresholdCurve(num_classes, _NUM_THRESHOLDS)
-    for score, winner, mask in map_images(
-        best_of, truth.images, runtime=runtime, title="evaluate cams"
-    ):
-        curve.add(score, winner, mask)
+    curve = count_thresholds(
+        CamFolder(cams),
+        truth.images,
+        truth.read,
+        num_classes=len(truth.class_names),
+        runtime=runtime,
+    )
     record: dict[str, Any] = {}
     is_scored = not np.isnan(curve.miou()).any()
     oracle = curve.best().threshold if is_scored else 0.0
     for name, threshold in {**thresholds, "oracle": oracle}.items():
-        place = round(threshold * _NUM_THRESHOLDS)
+        place = round(threshold * NUM_THRESHOLDS)
         scores = scores_of(curve.confusion(place))
         record[name] = describe_scores(scores, truth.class_names)
-        record[name]["threshold"] = place / _NUM_THRESHOLDS
+        record[name]["threshold"] = place / NUM_THRESHOLDS
     record["num_images"] = len(truth.images)
     record["miou_by_threshold"] = [_percent(value) for value in curve.miou()]
     return record
+
+
+def list_thresholds() -> list[float]:
+    """Return the thresholds of ``miou_by_threshold``, ascending from 0 to 1."""
+    return [place / NUM_THRESHOLDS for place in range(NUM_THRESHOLDS + 1)]
 
 
 def score_support(

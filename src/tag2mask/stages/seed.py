@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from tag2mask import config
 from tag2mask.artifacts.cams import Cams, read_cams
+from tag2mask.artifacts.files import write_json
 from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.data.images import read_indexed
@@ -24,6 +25,7 @@ from tag2mask.functional.seeding import (
 from tag2mask.functional.shapes import BACKGROUND
 
 VERSION = 3
+ALPHA = "alpha.json"
 
 
 def run(
@@ -37,17 +39,21 @@ def run(
 ) -> None:
     """Write labels/IMAGE.png for every image of the train split.
 
+    Where alpha is found and not given, alpha.json says how and what was found.
+
     Args:
         index: The images.
         cams: Folder of the voter's activation maps.
         settings: Background score and CRF.
         folder: Where the labels go; images that are there are not computed again.
-        threshold: Label-free threshold of the voter, for ``alpha = "otsu"``.
+        threshold: Between background and objects, for an alpha that is a word.
         runtime: How many threads.
     """
     labels = LabelFolder(folder / "labels")
-    if settings.alpha == "otsu":
+    if isinstance(settings.alpha, str):
         alpha = alpha_of_threshold(threshold)
+        found = {"by": settings.alpha, "threshold": threshold, "alpha": alpha}
+        write_json(folder / ALPHA, found)
         settings = settings.model_copy(update={"alpha": alpha})
 
     def label(image: ImageRecord) -> None:
