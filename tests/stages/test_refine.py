@@ -108,7 +108,7 @@ def test_the_walks_crf_can_shrink(index, evidence, tmp_path):
     assert not torch.equal(one, other)
 
 
-def test_the_mean_of_all_maps_walks(index, evidence, tmp_path):
+def test_the_mean_of_all_maps_walks(evidence, tmp_path):
     other = read_cams(evidence.cams[0], "a")
     write_cams(tmp_path / "more", "a", other._replace(maps=1 - other.maps))
     mean = refine.mean_cams([*evidence.cams, tmp_path / "more"], "a")
