@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from tag2mask.functional.shapes import IGNORE
-from tag2mask.functional.voting import is_clean, vote
+from tag2mask.functional.voting import count_votes, is_clean, vote
 
 CAT, DOG = 1, 2
 law = settings(deadline=None, max_examples=30)
@@ -124,3 +124,19 @@ def test_number_of_voters_is_bounded(voters):
 def test_min_support_out_of_reach_is_refused(min_support):
     with pytest.raises(ValueError, match=f"between 1 and 255, got {min_support}"):
         is_clean(torch.ones(1, 1, dtype=torch.uint8), min_support=min_support)
+
+
+def test_votes_are_counted_for_whatever_label_remains():
+    ballots = torch.tensor([[[1, 1, 0]], [[1, 2, 0]], [[3, 255, 255]]])
+    labels = torch.tensor([[1, 3, 255]])
+    found = count_votes(ballots.to(torch.uint8), labels.to(torch.uint8))
+    # two said 1; nobody said 3; an unknown label has no votes, though one abstained
+    assert found.tolist() == [[2, 0, 0]]
+    assert found.dtype == torch.uint8
+
+
+@law
+@given(ballots())
+def test_votes_of_the_winner_are_its_support(cast):
+    labels, support = vote(cast)
+    assert torch.equal(count_votes(cast, labels), support)

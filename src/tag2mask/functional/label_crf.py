@@ -28,7 +28,7 @@ def smooth_labels(
         certainty: Probability that a label is right, above 0 and at most 1; the other
             classes share the rest.
     """
-    class_ids = labels[labels != IGNORE].unique()  # ascending
+    class_ids: Tensor = labels[labels != IGNORE].unique()  # ascending
     if len(class_ids) == 0:
         return labels.clone()
     places = torch.searchsorted(class_ids.long(), labels.long())

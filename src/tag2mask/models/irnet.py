@@ -84,7 +84,8 @@ class IrNet(nn.Module):
         upright, mirrored = self(padded).logits, self(padded.flip(-1)).logits
         edges = ((upright + mirrored.flip(-1)).float() / 2).sigmoid()
         height, width = (-(-side // STRIDE) for side in images.shape[-2:])
-        return edges[:, :height, :width]
+        inside: Tensor = edges[:, :height, :width]
+        return inside
 
     def _pad(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 ph pw"]:
         """Repeat the last row and column, which makes no edge, to whole strides."""
