@@ -36,7 +36,7 @@ def _words(protocol: Mapping[str, Any]) -> list[str]:
     words = [f"scales {', '.join(f'{scale:g}' for scale in protocol['scales'])}"]
     words += ["mirror"] * protocol["flip"]
     words += [f"CRF {protocol['crf']}"] * (protocol["crf"] != "none")
-    words += [f"refined by {protocol['refine']}"] * ("refine" in protocol)
+    words += [f"refined by {each}" for each in protocol.get("refine", "").split()]
     words += ["tags known"] * protocol["tags_at_test"]
     if "threshold" in protocol:
         kind = protocol.get("threshold_chosen", "fixed").replace("_", "-")
