@@ -1,4 +1,4 @@
-.PHONY: demo check test slow fix clean
+.PHONY: demo demo-ca-cl check test slow fix clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,6 +7,9 @@ TOOLS := OMP_WAIT_POLICY=PASSIVE
 
 demo: $(READY)  ## tags to masks on the toy world, in a few minutes
 	$(BIN)/tag2mask demo
+
+demo-ca-cl: demo  ## the same scenes, maps taught by an image-text model
+	$(BIN)/tag2mask run toy-ca-cl --work work/demo
 
 check: $(READY)  ## everything CI checks, in the order it fails fastest
 	$(BIN)/ruff format --check .

@@ -26,7 +26,7 @@ from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.artifacts.tables import Index
 from tag2mask.data.masks import MaskFolder
 from tag2mask.engine.runtime import Runtime
-from tag2mask.stages import evaluate, index, seed, vote
+from tag2mask.stages import evaluate, evaluate_vote, index, seed, vote
 
 SIZES = (200, 2000)
 STAGES = ("index", "seed", "vote", "evaluate")
@@ -83,8 +83,8 @@ def run_stage(stage: str, root: Path) -> None:
         settings = config.Seeding(crf_shrink=2)
         seed.run(table, root / "cams", settings, out, runtime=runtime)
     elif stage == "vote":
-        ballots = [LabelFolder(root / name) for name in voters()]
-        vote.run(table, ballots, out, runtime=runtime)
+        electors = [vote.Elector(LabelFolder(root / name)) for name in voters()]
+        vote.run(table, electors, config.Vote(), out, runtime=runtime)
     else:
         settings = config.Evaluate()
         masks = MaskFolder(root / "masks")
@@ -92,7 +92,7 @@ def run_stage(stage: str, root: Path) -> None:
         labels = LabelFolder(root / "voter0")
         evaluate.score_labels(labels, truth, settings, runtime=runtime)
         evaluate.score_cams(root / "cams", truth, settings, runtime=runtime)
-        evaluate.score_support(
+        evaluate_vote.score_support(
             root / "vote", truth, num_voters=NUM_VOTERS, runtime=runtime
         )
 

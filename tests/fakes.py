@@ -257,3 +257,89 @@ def write_multi_hot(root, vectors=None):
     (root / "val.txt").write_text(f"/images/{names[2]}.jpg /masks/{names[2]}.png\n")
     np.save(root / "cls_labels.npy", vectors)
     return root
+
+
+PICTURES = ("a.jpg", "b.png", "sub/c.webp")
+
+
+def task(address, *choices, **keys):
+    """Return a task of Label Studio with one annotation, its choices in one control."""
+    value = {"choices": list(choices)}
+    result = {"type": "choices", "from_name": "animal", "to_name": "image"}
+    annotation = {"was_cancelled": False, "result": [result | {"value": value}]}
+    return {"id": 1, "data": {"image": address}, "annotations": [annotation]} | keys
+
+
+def label_studio_tasks():
+    """Two annotators, a skipped annotation, nothing chosen, and an open task."""
+    first = task("/data/upload/1/0a1b2c3d-a.jpg", "cat")
+    first["annotations"] += task("", "dog")["annotations"]
+    first["annotations"][1]["result"][0]["from_name"] = "second"
+    skipped = task("", "emu")["annotations"][0] | {"was_cancelled": True}
+    first["annotations"].append(skipped)
+    second = task("s3://bucket/b.png")
+    second["data"]["split"] = "val"
+    second["annotations"][0]["result"] = []
+    third = task("/data/local-files/?d=set/sub/c.webp", "dog")
+    fourth = task("d.jpg") | {"annotations": []}
+    return [first, second, third, fourth]
+
+
+def write_label_studio(root, tasks=None):
+    """Write images and what Label Studio exports as JSON."""
+    for number, name in enumerate((*PICTURES, "d.jpg")):
+        write_picture(root / "images" / name, number)
+    content = label_studio_tasks() if tasks is None else tasks
+    (root / "label-studio.json").write_text(json.dumps(content))
+    return root
+
+
+CVAT_XML = """\
+<?xml version="1.0" encoding="utf-8"?>
+<annotations>
+  <version>1.1</version>
+  <meta><task><id>1</id><name>animals</name></task></meta>
+  <image id="0" name="a.jpg" width="12" height="8">
+    <tag label="cat" source="manual"></tag>
+    <tag label="dog" source="manual"><attribute name="seen">yes</attribute></tag>
+    <box label="emu" xtl="1" ytl="1" xbr="2" ybr="2" occluded="0"></box>
+  </image>
+  <image id="1" name="b.png" subset="val" width="12" height="8"></image>
+  <image id="2" name="sub/c.webp" subset="train" width="12" height="8">
+    <tag label="dog" source="manual"></tag>
+  </image>
+</annotations>
+"""
+
+
+def write_cvat(root):
+    """Write images and what CVAT exports as "CVAT for images 1.1"."""
+    for number, name in enumerate(PICTURES):
+        write_picture(root / "images" / name, number)
+    (root / "annotations.xml").write_text(CVAT_XML)
+    return root
+
+
+def write_image_folder(root):
+    """Write splits as Hugging Face's ``imagefolder`` has them."""
+    rows = {
+        "train": [("a.jpg", ["cat", "dog"]), ("sub/c.webp", "dog")],
+        "validation": [("b.png", [])],
+    }
+    for split, images in rows.items():
+        lines = []
+        for number, (file, tags) in enumerate(images):
+            write_picture(root / split / file, number)
+            lines.append(json.dumps({"file_name": file, "tags": tags}) + "\n")
+        (root / split / "metadata.jsonl").write_text("".join(lines))
+    return root
+
+
+def write_fiftyone(root):
+    """Write what FiftyOne exports as FiftyOneImageClassificationDataset."""
+    for number, name in enumerate(PICTURES):
+        write_picture(root / "data" / name, number)
+    labels = {"a": 1, "b": [{"label": "cat", "confidence": 0.9}, 1], "sub/c": None}
+    content = {"classes": ["cat", "dog"], "labels": labels}
+    (root / "labels.json").write_text(json.dumps(content))
+    return root

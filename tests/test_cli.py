@@ -18,16 +18,25 @@ COMMANDS = {
     "demo": {"--work", "--device", "--workers"},
     "plan": {"--work", "--set"},
     "run": {"--work", "--set", "--until", "--device", "--workers", "--tensorboard"},
-    "study": {"--work", "--set", "--plan", "--device", "--workers"},
+    "study": {"--work", "--recipe", "--set", "--plan", "--device", "--workers"},
+    "statistics": {"--out"},
     "predict": {"--out", "--scales", "--flip", "--no-flip", "--crf", "--device"},
+    "crf": {"--out", "--preset", "--shrink", "--background", "--device", "--workers"},
     "evaluate": {"--names", "--out", "--workers"},
     "sweep": {"--names", "--out", "--workers"},
+    "serve": {
+        "--host", "--port", "--token-file", "--scales", "--flip", "--no-flip", "--crf",
+        "--megabytes", "--megapixels", "--body-seconds", "--queue", "--batch",
+        "--label-studio", "--device", "--workers",
+    },
+    "submit": {"--images", "--out", "--device", "--workers"},
     "report": set(),
     "verify": {"--repair"},
     "clean": {"--yes"},
     "data": set(),
     "classes": set(),
-}
+    "export": set(),
+}  # fmt: skip
 SHORT = (
     "--set", "voters.a.steps=1", "--set", "voters.a.dropout=0.1",
     "--set", "voters.a.scales=1.0", "--set", "segment.steps=1",

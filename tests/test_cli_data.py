@@ -1,5 +1,6 @@
 """``tag2mask data``: what people read of their data sets."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,7 +11,11 @@ from PIL import Image
 
 import fakes
 
-OPTIONS = {"check": {"--set", "--workers"}, "coco-masks": {"--out", "--workers"}}
+OPTIONS = {
+    "check": {"--set", "--out", "--workers"},
+    "label-studio-masks": {"--out", "--classes", "--workers"},
+    "coco-masks": {"--out", "--workers"},
+}
 
 
 @pytest.fixture
@@ -61,6 +66,10 @@ def test_check_of_a_folder(call, folder):
         "dog 1 0",
         "emu 0 0",
         "pixels: 12 to 12 wide, 8 to 8 high",
+        "images by their longer side: 1-127: 3",
+        "warning: too rare to be learnt, with fewer than 50 training images: cat (2), "
+        "dog (1), emu (0)",
+        "warning: cat is on 2 of 2 training images: hardly one shows what it is not",
         "note: 1 images have no tag: they count as background only",
         "no problem",
     ]
@@ -218,3 +227,69 @@ def test_missing_pycocotools_is_told_with_its_cure(call, tmp_path, monkeypatch):
     code, _, error = call("coco-masks", tmp_path / "x.json", "--out", tmp_path)
     assert code == 1
     assert 'install it with pip install "tag2mask[coco]"' in error
+
+
+def test_page_of_a_check(call, folder, tmp_path):
+    (folder / "classes.txt").write_text("cat\ndog\n<b>&emu\n")
+    page = tmp_path / "check.html"
+    code, lines, _ = call("check", folder, "--out", page)
+    assert code == 0
+    assert f"page: {page}" in lines
+    text = page.read_text()
+    assert "&lt;b&gt;&amp;emu" in text
+    assert "<b>" not in text
+    # of the two images with a cat one has a dog, and the one with a dog has a cat
+    cells = re.findall(r'<td style="--share: ([0-9.]+)">(\d+)</td>', text)
+    assert cells[:2] == [("0.00", "2"), ("0.50", "50")]
+    assert cells[3:5] == [("1.00", "100"), ("0.00", "1")]
+    assert "1-127" in text
+    assert "too rare to be learnt" in text
+    assert "http" not in text.replace("<!DOCTYPE html>", "")
+
+
+@pytest.mark.parametrize(
+    ("write", "layout"),
+    [
+        (fakes.write_label_studio, "label_studio"),
+        (fakes.write_cvat, "cvat"),
+        (fakes.write_image_folder, "image_folder"),
+        (fakes.write_fiftyone, "fiftyone"),
+    ],
+)
+def test_exports_of_other_tools_are_guessed(call, tmp_path, write, layout):
+    code, lines, _ = call("check", write(tmp_path))
+    assert (code, lines[0]) == (0, f"layout {layout} in {tmp_path}")
+
+
+def test_masks_corrected_in_label_studio_come_back(call, tmp_path):
+    labels = tmp_path / "labels"
+    fakes.write_mask(labels / "sub" / "a.png", 2)
+    (labels / "classes.json").write_text('["background", "cat", "dog"]')
+    code, _, error = call_cli_export(call, labels, tmp_path / "out")
+    assert code == 0, error
+    tasks = json.loads((tmp_path / "out" / "tasks.json").read_text())
+    for number, task in enumerate(tasks):  # as Label Studio exports what was accepted
+        task["id"] = number
+        task["annotations"] = task.pop("predictions")
+    export = tmp_path / "export.json"
+    export.write_text(json.dumps([*tasks, {"data": {"image": "x"}, "annotations": []}]))
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    arguments = ("label-studio-masks", export, "--out", tmp_path / "masks")
+    arguments += ("--classes", tmp_path / "classes.txt")
+    code, lines, error = call(*arguments)
+    assert (code, lines) == (0, [f"1 masks in {tmp_path}/masks"])
+    found = Image.open(tmp_path / "masks" / "sub" / "a.png")
+    assert found.tobytes() == Image.open(labels / "sub" / "a.png").tobytes()
+    tasks[0]["annotations"][0]["result"][0]["value"]["brushlabels"] = ["tea"]
+    tasks.append(tasks[0] | {"data": {"image": "../.."}, "id": 5})
+    export.write_text(json.dumps(tasks))
+    code, _, error = call(*arguments)
+    assert code == 1
+    assert "2 masks are not written:" in error
+    assert f"{export}: task 0: the label 'tea' is no class" in error
+
+
+def call_cli_export(call, labels, out):
+    run = call.func
+    options = ("--format", "label-studio", "--out", out)
+    return run("export", "masks", labels, *options)

@@ -56,17 +56,18 @@ def test_a_study_ends_with_the_path_of_its_table(call, file, copied, finished):
     code, lines, error = call(file, "--work", copied, "--workers", "1")
     assert code == 0
     assert "run 2 of 2: row 'tau = 0.2', random seed 0" in error
-    (miou,) = (
-        score["miou"]
+    (score,) = (
+        score
         for score in finished.record["scores"]
         if score["subject"] == "a-0.1-1"
         and score["protocol"].get("threshold_chosen") == "oracle"
     )
-    dash = "\N{EN DASH}"
+    miou, taken = score["miou"], 100 - score["recall"]["background"]
+    told = f"{miou:.2f} \N{EN DASH} {taken:.1f} 1"
     assert lines[:3] == [
-        "row mIoU % sd random seeds quoted",
-        f"tau = 0.1 {miou:.2f} {dash} 1",
-        f"tau = 0.2 {miou:.2f} {dash} 1 12.5",
+        "row mIoU % sd background called object % random seeds quoted",
+        f"tau = 0.1 {told}",
+        f"tau = 0.2 {told} 12.5",
     ]
     assert lines[3].startswith("mIoU in %: random seed 0 alone")
     assert "USES GROUND TRUTH" in lines[4]
@@ -98,3 +99,13 @@ def test_mistakes_are_told(call, file, tmp_path, arguments, parts):
     assert code == 1
     for part in parts:
         assert part in error
+
+
+def test_another_recipe_is_studied(call, file, recipe_file, tmp_path):
+    file.write_text(STUDY.format(recipe="nonsense"))
+    code, _, error = call(file, "--plan", "--work", tmp_path)
+    assert code == 1
+    assert "there is no recipe nonsense" in error
+    code, lines, _ = call(file, "--plan", "--work", tmp_path, "--recipe", recipe_file)
+    assert code == 0
+    assert lines[-1].endswith(f"to do in {tmp_path}")

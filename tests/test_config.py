@@ -155,7 +155,8 @@ def test_override_of_what_is_no_key(recipe):
         ),
         (
             "data.tau=1",
-            "data.tau: there is no such key; did you mean segment.tau?",
+            "data.tau: there is no such key; did you mean "
+            "voters.NAME.saliency.tau or segment.tau?",
         ),
         (
             "voters.small.bootstrap=1",
@@ -211,6 +212,19 @@ def test_override_of_what_is_no_key(recipe):
         ),
         ('voters."a b".steps=1', "voters.a b: String should match pattern"),
         ("data=3", "data: Input should be an object"),
+        ("segment.accumulate=3", "segment: accumulate (3) must divide batch (10)"),
+        (
+            "segment.network=segfromer",
+            "segment.network: there is no network 'segfromer'; did you mean 'segform",
+        ),
+        (
+            "segment={network='segformer', backbone='resnet50'}",
+            "segment.backbone: there is no such key with this method, adapter or",
+        ),
+        (
+            "segment={network='segformer', variant='b7'}",
+            "segment.variant: Input should",
+        ),
         (
             "segment.min_support=3",
             "segment.min_support (3) is more than there are voters (2)",
@@ -244,7 +258,13 @@ def test_number_of_voters_is_the_grid(recipe):
 
 @pytest.mark.parametrize(
     ("table", "alpha", "background"),
-    [({}, "otsu", None), ({"background": 0.3}, None, 0.3), ({"alpha": 4.0}, 4.0, None)],
+    [
+        ({}, "otsu", None),
+        ({"background": 0.3}, None, 0.3),
+        ({"alpha": 4.0}, 4.0, None),
+        ({"alpha": "agreement"}, "agreement", None),
+        ({"alpha": "oracle"}, "oracle", None),
+    ],
 )
 def test_background_score_is_alpha_or_a_constant(table, alpha, background):
     seeding = Seeding(**table)
@@ -281,6 +301,43 @@ def test_defaults_are_those_of_their_sources():
     assert (segment.tau, segment.complement) == (0.1, "absent")
     assert (segment.weight_from, segment.min_support) == ("constrained", 2)
     assert (Evaluate().cam_threshold, Evaluate().boundary_ratio) == (0.15, 0.02)
+
+
+def test_network_alone_brings_the_settings_of_its_preset(recipe):
+    segformer = load_recipe(recipe, ["segment.network=segformer"]).segment
+    assert (segformer.variant, segformer.weights, segformer.crop) == ("b2", "hub", 512)
+    assert (segformer.optimizer, segformer.learning_rate) == ("adamw", 6e-5)
+    assert (segformer.head_factor, segformer.weight_decay) == (10, 0.01)
+    assert (segformer.schedule, segformer.power, segformer.warmup) == ("poly", 1, 1500)
+    mask2former = load_recipe(recipe, ["segment.network=mask2former"]).segment
+    assert (mask2former.variant, mask2former.crop) == ("swin-large", 512)
+    assert (mask2former.optimizer, mask2former.weight_decay) == ("adamw", 0.05)
+    # 1e-4, the encoder a tenth of it
+    assert mask2former.learning_rate * mask2former.head_factor == pytest.approx(1e-4)
+    assert (mask2former.learning_rate, mask2former.power) == (1e-5, 0.9)
+
+
+def test_another_kind_of_network_leaves_what_the_file_says_of_its_own():
+    toy = load_recipe("toy").segment
+    assert load_recipe("toy", ["segment.network=deeplab_v1"]).segment == (
+        toy.model_copy(update={"network": "deeplab_v1"})
+    )
+    changes = ["segment.steps=7", "segment.network=segformer", "segment.batch=3"]
+    changed = load_recipe("toy", changes).segment
+    assert (changed.steps, changed.batch) == (7, 3)
+    assert changed.min_support == toy.min_support == 3
+    assert changed.loss_stride == toy.loss_stride == 2
+    assert changed.crop == 512
+    back = load_recipe("toy", [*changes, "segment.network=deeplab_v2"]).segment
+    assert back.rates == toy.rates
+
+
+@pytest.mark.parametrize("network", ["segformer", "mask2former"])
+def test_resolved_table_of_a_network_is_the_same_table(recipe, network):
+    loaded = load_recipe(
+        recipe, [f"segment.network={network}", "segment.options={a=1,b=[2],c=0.5,d=''}"]
+    )
+    assert Recipe.model_validate_json(json.dumps(resolved(loaded))) == loaded
 
 
 def test_shipped_recipes_say_cost_and_command_in_their_header():
@@ -351,6 +408,7 @@ def test_resolved_folder_has_the_keys_it_always_had(recipe):
         "classes": None,
         "splits": {"train": "train", "val": "val"},
         "skip_bad": False,
+        "review": "review.jsonl",
     }
 
 

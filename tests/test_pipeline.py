@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning
 RUNTIME = Runtime(workers=1)
 PROTOCOL = {
     "split", "scales", "flip", "crf", "tags_at_test", "uses_truth", "init",
-    "random_seed",
+    "random_seed", "masks",
 }  # fmt: skip
 
 
@@ -49,9 +49,11 @@ def test_plan_computes_nothing(load, tmp_path):
     steps = plan(load(), tmp_path / "work")
     assert not (tmp_path / "work").exists()
     assert {step.state for step in steps} == {"to do"}
-    of_other_recipes = {"truth", "prompts", "irnet", "refine"}
-    of_other_recipes |= {"vote_irnet", "vote_refine"}
-    assert {step.stage for step in steps} == set(STAGES) - of_other_recipes
+    assert {step.stage for step in steps} == set(STAGES) - {
+        "truth",
+        "prompts",
+        "select",
+    }
 
 
 def test_plan_names_each_stage_before_what_needs_it(load, tmp_path):
@@ -205,9 +207,15 @@ def test_scores_are_percent_and_stand_in_the_order_of_the_stages(finished):
 
 def test_protocol_says_how_each_score_came_about(finished):
     by_subject = {
-        (score["stage"], score["subject"]): score["protocol"]
+        (score["stage"], score["subject"]): dict(score["protocol"])
         for score in finished.record["scores"]
     }
+    masks = {
+        split: {p.pop("masks") for p in by_subject.values() if p["split"] == split}
+        for split in ("train", "val")
+    }
+    assert [len(digests) for digests in masks.values()] == [1, 1]
+    assert masks["train"] != masks["val"]
     common = {"uses_truth": False, "init": "test_resnet: random", "random_seed": 0}
     trained = {"split": "train", "tags_at_test": True, **common}
     unseen = {"split": "val", "scales": [1.0], "crf": "none", "tags_at_test": False}
@@ -341,6 +349,8 @@ def test_what_is_made_from_truth_says_so_however_it_is_asked_for(tmp_path):
         "vote.labels=truth",
         "voters.a.seed.labels=truth",
         "voters.a.method=truth",
+        "voters.a.saliency={folder='masks'}",
+        "vote.select=truth",
         "segment.masks=masks",
         "segment.labels=masks",
         "predict.labels=truth",

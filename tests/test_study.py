@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tag2mask import Runtime, config
 from tag2mask.artifacts.files import read_json
@@ -17,13 +18,14 @@ from tag2mask.errors import DatasetError, RecipeError, TrainingError
 from tag2mask.pipeline import study as pipeline
 from tag2mask.pipeline.study import list_trials, plan_study, run_study
 from tag2mask.pipeline.study_chart import Spot, fit_axis, spread_chart
+from tag2mask.pipeline.study_classes import class_chart
 from tag2mask.pipeline.study_files import as_csv, as_markdown, as_record, captions
 from tag2mask.pipeline.study_table import Result, tabulate
 from tag2mask.pipeline.voters import VoterMaker
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 RUNTIME = Runtime(workers=1)
-SHIPPED = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
+SHIPPED = sorted((Path(__file__).parents[1] / "studies").glob("*ca-cl*.toml"))
 CAM = {"stage": "cam", "subject": "a-0.1-1", "threshold": "oracle"}
 HEAD = """
 title = "T"
@@ -116,6 +118,8 @@ def test_what_is_not_toml_names_the_file(tmp_path):
          "quoted: no row is 'plane'; did you mean 'plain'?"),
         (ROWS + "[quoted]\nplain = 1",
          "quoted and quoted_from belong together: give both"),
+        ('quoted_from = "x"\n' + ROWS + "[others]\nplain = 1",
+         "others: 'plain' is a row; put it into quoted"),
         ('quoted_from = "x"\n' + ROWS,
          "quoted and quoted_from belong together: give both"),
     ],
@@ -326,8 +330,14 @@ def test_a_study_makes_what_its_plan_says_and_shares_the_rest(
     assert folder.parent == copied / "studies"
     assert re.fullmatch("mine-[0-9a-f]{12}", folder.name)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "figure.svg", "table.csv", "table.json", "table.md",
+        "classes.svg", "figure.svg", "panels.png", "table.csv", "table.json",
+        "table.md",
     ]  # fmt: skip
+    assert "(classes.svg)" in (folder / "table.md").read_text()
+    ElementTree.parse(folder / "classes.svg")
+    with Image.open(folder / "panels.png") as picture:
+        # photograph, two rows of predictions, truth: 240 pixels and a gap each
+        assert picture.width == 4 * 248 + 8
     for row, line in zip(
         read_json(folder / "table.json")["rows"], table.lines, strict=True
     ):
@@ -446,7 +456,22 @@ def test_a_score_that_is_undefined_leaves_no_mean():
         (42.0, 1.7321),
     ]
     assert "| a | \N{EN DASH} | \N{EN DASH} | 3 |" in as_markdown(table)
-    assert as_csv(table).splitlines()[1].startswith('a,,,,3,,40.0,43.0,,"score cam')
+    assert as_csv(table).splitlines()[1].startswith('a,,,,3,,,40.0,43.0,,"score cam')
+
+
+def test_background_taken_for_objects_is_a_mean_over_random_seeds():
+    def told(recall):
+        one = result("a", 0, 40.0)
+        return one._replace(score={**one.score, "recall": {"background": recall}})
+
+    # 100 - 90 and 100 - 80
+    study = make(rows=rows("a"), random_seeds=[0, 1])
+    table = tabulate(study, [told(90.0), told(80.0)._replace(random_seed=1)], name="n")
+    assert table.lines[0].false_positives == 15.0
+    assert "| background called object % |" in as_markdown(table)
+    assert as_csv(table).splitlines()[1].startswith("a,,40.0,0.0,2,,15.0,40.0,40.0,")
+    half = tabulate(study, [told(90.0), told(None)], name="n")
+    assert half.lines[0].false_positives is None
 
 
 def test_the_best_of_each_group_stands_out():
@@ -484,6 +509,18 @@ def test_markdown_has_quoted_scores_and_the_protocol():
         "Quoted, not measured here: Table 4.\n\n"
         "Recipe: toy with `x=1`, `y=2`.\n"
     )
+
+
+def test_methods_that_are_not_run_are_lines_below_the_rows():
+    study = make(rows=rows("a"), others={"CLIMS": 56.6}, quoted_from="Table 1")
+    table = tabulate(study, THREE, name="n")
+    lines = as_markdown(table).splitlines()
+    assert lines[2] == "| row | mIoU % | sd | random seeds | quoted |"
+    assert lines[5] == "| CLIMS | \N{EN DASH} | \N{EN DASH} |  | 56.6 |"
+    assert "Quoted, not measured here: Table 1." in list(captions(table))
+    last = list(csv.DictReader(as_csv(table).splitlines()))[-1]
+    assert (last["quoted"], last["mean"], last["random_seed_2"]) == ("56.6", "", "")
+    assert as_record(table, Path("x"))["rows"][-1]["runs"] == []
 
 
 def test_a_row_of_another_protocol_says_so():
@@ -524,8 +561,8 @@ def test_csv_and_json_hold_every_value():
     assert first.pop("protocol") == second.pop("protocol")
     assert first == {
         "row": "a", "group": "", "mean": "43.0", "sd": "3.0", "num_random_seeds": "3",
-        "quoted": "60.0", "random_seed_0": "40.0", "random_seed_1": "43.0",
-        "random_seed_2": "46.0",
+        "quoted": "60.0", "background_called_object": "", "random_seed_0": "40.0",
+        "random_seed_1": "43.0", "random_seed_2": "46.0",
     }  # fmt: skip
     record = as_record(table, Path("work/studies/n-1"))
     assert record["rows"][1]["runs"][2] == {
@@ -591,7 +628,8 @@ def test_axes_hold_their_scores_in_round_steps(scores, low, high, step):
 def test_the_tables_of_the_paper_are_shipped():
     assert [path.stem for path in SHIPPED] == [
         "ca-cl-losses", "ca-cl-modules", "ca-cl-num-templates", "ca-cl-num-words",
-        "ca-cl-templates", "irnet",
+        "ca-cl-suppression", "ca-cl-table-1", "ca-cl-table-2", "ca-cl-table-3",
+        "ca-cl-templates", "voc-mini-ca-cl",
     ]  # fmt: skip
 
 
@@ -616,15 +654,21 @@ def shipped(world):
     ("name", "num_rows", "random_seeds"),
     [
         ("ca-cl-templates", 6, (0, 1, 2)),
-        ("ca-cl-modules", 3, (0, 1, 2)),
+        ("ca-cl-modules", 5, (0, 1, 2)),
+        ("ca-cl-suppression", 2, (0, 1, 2)),
         ("ca-cl-losses", 4, (0, 1, 2)),
         ("ca-cl-num-templates", 31, (0,)),
         ("ca-cl-num-words", 5, (0,)),
+        ("voc-mini-ca-cl", 11, (0, 1, 2)),
+        ("ca-cl-table-1", 3, (0,)),
+        ("ca-cl-table-2", 1, (0,)),
+        ("ca-cl-table-3", 1, (0,)),
     ],
 )
 def test_a_shipped_study_has_rows_that_differ(shipped, name, num_rows, random_seeds):
     assert load_study(Path(name)).random_seeds == random_seeds
-    recipes = {trial.recipe.model_dump_json() for trial in shipped[name].values()}
+    trials = shipped[name].values()
+    recipes = {(each.recipe.model_dump_json(), str(each.score)) for each in trials}
     assert len(recipes) == len(shipped[name]) == num_rows
 
 
@@ -651,7 +695,12 @@ def modules(world):
 
 def test_shipped_studies_show_scores_that_there_are(shipped, modules):
     planned = {str(each.trial.score) for each in modules.values()}
-    shown = {str(each.score) for rows in shipped.values() for each in rows.values()}
+    shown = {
+        str(each.score)
+        for name, rows in shipped.items()
+        for each in rows.values()
+        if load_study(Path(name)).recipe == "toy-ca-cl"
+    }
     assert shown == planned == {"cam warm-0.05-1", "cam ca_cl-1"}
 
 
@@ -662,7 +711,7 @@ def test_the_warm_start_is_that_of_the_taught_voter(modules):
     }
     warm = networks.pop("warm start")
     assert len(warm) == 1
-    assert [warm < taught for taught in networks.values()] == [True, True]
+    assert [warm < taught for taught in networks.values()] == [True, True, True, True]
 
 
 def test_the_recipe_as_it_is_is_one_run_for_all_studies(shipped):
@@ -671,8 +720,27 @@ def test_the_recipe_as_it_is_is_one_run_for_all_studies(shipped):
         "ca-cl-templates": "DCPS: all but origami",
         "ca-cl-modules": "DCPS + ITCL + CSBS",
         "ca-cl-losses": "ITC + BGS + REG",
+        "ca-cl-suppression": "with CSBS",
         "ca-cl-num-templates": f"templates = {four}",
         "ca-cl-num-words": "words = 5",
     }
     found = {shipped[name][row].recipe.model_dump_json() for name, row in whole.items()}
     assert len(found) == 1
+
+
+# figures of classes and of images
+
+
+def test_a_bar_is_as_long_as_its_score():
+    chart = class_chart({"a<b": {"cat": 50.0, "dog": None}}, title="T")
+    # 500 of the 680 pixels are for 0 to 100
+    assert 'width="250.0"' in chart
+    assert chart.count("<rect") == 2  # one bar and one key of colours
+    assert "a&lt;b" in chart
+    assert "dog" in chart
+
+
+def test_more_rows_than_colours_have_no_chart_of_classes():
+    rows = {str(number): {"cat": 1.0} for number in range(9)}
+    assert class_chart(rows, title="T") is None
+    assert class_chart({}, title="T") is None

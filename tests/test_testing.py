@@ -4,7 +4,7 @@ import torch.nn.functional as nnf
 from torch import nn
 
 from tag2mask.errors import ModelError
-from tag2mask.testing import check_image_text_model
+from tag2mask.testing import check_dense_image_text_model, check_image_text_model
 
 SIZE = 8
 
@@ -218,3 +218,38 @@ def test_failed_check_leaves_the_model_in_evaluation_and_without_gradients():
     with pytest.raises(ModelError):
         check_image_text_model(model)
     assert not model.training
+
+
+class Dense(Good):
+    """Keeps the promises of places as well."""
+
+    def encode_dense(self, images):
+        places = nnf.avg_pool2d(images, 4)
+        return torch.cat([places, places[:, :2]], dim=1)
+
+
+def test_who_keeps_the_promises_of_places_passes():
+    check_dense_image_text_model(Dense())
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        (lambda places: places[:, :3], r"shape \[3, 3, .* expected \[3, 5, gh, gw\]"),
+        (lambda places: places.mean(dim=(2, 3)), "expected .3, 5, gh, gw."),
+        (lambda places: places.double(), "places of torch.float64"),
+        (lambda places: places - places.mean(dim=0), "other vectors alone"),
+    ],
+)
+def test_broken_promises_of_places_are_named(change, broken):
+    class Broken(Dense):
+        def encode_dense(self, images):
+            return change(super().encode_dense(images))
+
+    with pytest.raises(ModelError, match=broken):
+        check_dense_image_text_model(Broken())
+
+
+def test_who_has_no_places_is_told():
+    with pytest.raises(ModelError, match="lacks encode_dense"):
+        check_dense_image_text_model(Good())

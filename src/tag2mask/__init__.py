@@ -14,13 +14,20 @@ if TYPE_CHECKING:
     from tag2mask.data.toy import write_toy_world
     from tag2mask.engine.runtime import Runtime
     from tag2mask.errors import Tag2MaskError
-    from tag2mask.models.segmenters import Segmenter, load_segmenter
+    from tag2mask.models.segmenters import Segmenter
     from tag2mask.pipeline import plan, run
-    from tag2mask.prediction import evaluate_folders, predict_files
+    from tag2mask.prediction import (
+        evaluate_folders,
+        load_segmenter,
+        predict_files,
+        segment_image,
+    )
+    from tag2mask.segmentation import Segmentation
 
 __all__ = [
     "Recipe",
     "Runtime",
+    "Segmentation",
     "Segmenter",
     "Tag2MaskError",
     "evaluate_folders",
@@ -29,20 +36,23 @@ __all__ = [
     "plan",
     "predict_files",
     "run",
+    "segment_image",
     "write_toy_world",
 ]
 
 _HOMES = {
     "Recipe": "config",
     "Runtime": "engine.runtime",
+    "Segmentation": "segmentation",
     "Segmenter": "models.segmenters",
     "Tag2MaskError": "errors",
     "evaluate_folders": "prediction",
     "load_recipe": "config",
-    "load_segmenter": "models.segmenters",
+    "load_segmenter": "prediction",
     "plan": "pipeline",
     "predict_files": "prediction",
     "run": "pipeline",
+    "segment_image": "prediction",
     "write_toy_world": "data.toy",
 }
 

@@ -5,24 +5,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from jaxtyping import UInt8
 from pydantic import ValidationError
 
 from tag2mask import config
-from tag2mask.artifacts.build import Artifact
 from tag2mask.artifacts.cams import CamFolder
+from tag2mask.artifacts.claim import CLASSES, claim_folder
 from tag2mask.artifacts.files import file_digest, read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder
-from tag2mask.artifacts.work import latest_summary
-from tag2mask.data.images import image_files
 from tag2mask.engine.runtime import Runtime
-from tag2mask.errors import DatasetError, ModelError, RecipeError, Tag2MaskError
-from tag2mask.models.segmenters import CARD, WEIGHTS, load_segmenter
+from tag2mask.errors import DatasetError, RecipeError
+from tag2mask.models import segmenters
+from tag2mask.models.locate import locate_segmenter
+from tag2mask.models.segmenters import Segmenter
+from tag2mask.pictures import find_images, read_image
+from tag2mask.segmentation import Segmentation
 from tag2mask.stages import evaluate
-from tag2mask.stages.predict import Subject
+from tag2mask.stages.predict import Subject, predict_labels
 from tag2mask.stages.predict import run as predict_images
-
-CLASSES = "classes.json"
-PROTOCOL = "predict.json"
 
 
 def predict_files(
@@ -36,7 +38,8 @@ def predict_files(
     """Write an index PNG for each image, and classes.json, into ``out``.
 
     Args:
-        model: summary.json of a run (or its work folder), or a segment folder.
+        model: summary.json of a run (or its work folder), a segment folder, or
+            OWNER/NAME on the Hugging Face hub.
         images: Files, or folders that are searched for images. An image keeps its
             path below the folder that was named.
         out: Images that have a label map there are left alone, so that a second call
@@ -55,16 +58,73 @@ def predict_files(
         RecipeError: If a changed key is unknown or out of bounds.
     """
     out = Path(out)
-    folder, protocol = _find_model(Path(model))
-    settings = _settings(protocol | dict(changes or {}))
-    segmenter = load_segmenter(folder)
-    subjects = _subjects([Path(image) for image in images])
-    _claim(out, folder, settings, subjects)
+    found = locate_segmenter(model)
+    settings = predict_settings(found.protocol | dict(changes or {}))
+    segmenter = segmenters.load_segmenter(found.folder)
+    files = find_images(Path(image) for image in images)
+    made_by = {
+        "weights": file_digest(found.folder / segmenters.WEIGHTS),
+        "predict": settings.model_dump(mode="json"),
+    }
+    claim_folder(out, made_by, files)
     write_json(out / CLASSES, list(segmenter.class_names))
+    subjects = [Subject(name, path) for name, path in files.items()]
     predict_images(
         segmenter.network, subjects, settings, out, runtime=runtime or Runtime()
     )
-    return len(subjects), _in_words(settings)
+    return len(subjects), protocol_in_words(settings)
+
+
+def load_segmenter(model: Path | str) -> Segmenter:
+    """Load a segmenter: whatever ``predict_files`` takes as its model.
+
+    Raises:
+        ModelError: If there is none, or its weights do not fit.
+    """
+    return segmenters.load_segmenter(locate_segmenter(model).folder)
+
+
+def segment_image(
+    model: Segmenter | Path | str,
+    image: Path | str | UInt8[np.ndarray, "h w 3"],
+    changes: Mapping[str, Any] | None = None,
+    *,
+    runtime: Runtime | None = None,
+) -> Segmentation:
+    """Return the class of each pixel of one image of any size.
+
+    Args:
+        model: What ``load_segmenter`` returned, to load it once for many images, or
+            what ``predict_files`` takes.
+        image: A file, or RGB pixels.
+        changes: Keys of the recipe's table ``predict``. A run's own protocol is the
+            default; anything else's is one scale, no mirror, no CRF.
+        runtime: Where to compute.
+
+    Raises:
+        DatasetError: If the image cannot be read.
+        ModelError: If there is no such model.
+        RecipeError: If a changed key is unknown or out of bounds.
+    """
+    protocol: dict[str, Any] = {}
+    if not isinstance(model, Segmenter):
+        found = locate_segmenter(model)
+        model, protocol = segmenters.load_segmenter(found.folder), found.protocol
+    settings = predict_settings(protocol | dict(changes or {}))
+    device = (runtime or Runtime()).device
+    model.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pixels = image if isinstance(image, np.ndarray) else read_image(Path(image))
+    labels = predict_labels(model.network, torch.from_numpy(pixels), settings, device)
+    return Segmentation(labels.numpy(), model.class_names, pixels)
+
+
+def class_names_of(model: Path | str) -> tuple[str, ...]:
+    """Return the classes of a model, as ``predict_files`` takes it; background first.
+
+    Raises:
+        ModelError: If it is none.
+    """
+    return load_segmenter(_find_model(Path(model))[0]).class_names
 
 
 def evaluate_folders(
@@ -94,8 +154,9 @@ def evaluate_folders(
         DatasetError: If a mask or a label map is missing or of another size.
     """
     runtime = runtime or Runtime()
+    listed = read_list(names) if names is not None else None
     truth = evaluate.open_folder(
-        LabelFolder(labels), masks, _listed(names), _class_names(labels), runtime
+        LabelFolder(labels), masks, listed, _class_names(labels), runtime
     )
     record = evaluate.score_labels(
         LabelFolder(labels), truth, config.Evaluate(), runtime=runtime
@@ -137,7 +198,11 @@ def sweep_folders(
     runtime = runtime or Runtime()
     found = CamFolder(scores)
     truth = evaluate.open_folder(
-        found, masks, _listed(names), _class_names(scores), runtime
+        found,
+        masks,
+        read_list(names) if names is not None else None,
+        _class_names(scores),
+        runtime,
     )
     scored = evaluate.score_cams(scores, truth, {}, runtime=runtime)
     record = {
@@ -157,40 +222,12 @@ def sweep_folders(
     return record
 
 
-def _find_model(model: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of a segmenter, and the protocol that it was scored by."""
-    if (model / CARD).exists():
-        _refuse_damaged(model)
-        return model, {}
-    try:
-        summary = latest_summary(model)
-    except Tag2MaskError:
-        raise ModelError(
-            f"{model} is no model: expected summary.json of a run, its work folder, or "
-            f"a segment folder with {CARD}"
-        ) from None
-    record = read_json(summary)
-    try:
-        folder, protocol = record["artifacts"]["segment"], record["recipe"]["predict"]
-    except (TypeError, LookupError):
-        raise ModelError(f"{summary} is no summary of a run") from None
-    if folder is None:
-        raise ModelError(
-            f"{summary}: this run has no segmenter yet; run its recipe to its end"
-        )
-    found = (summary.parent / folder).resolve()
-    _refuse_damaged(found)
-    return found, protocol
+def predict_settings(table: dict[str, Any]) -> config.Predict:
+    """Check a recipe's table ``predict``, whoever wrote its keys.
 
-
-def _refuse_damaged(model: Path) -> None:
-    """Compare a segmenter with its digests, if it is an artifact and no copy of one."""
-    artifact = Artifact(model.resolve())
-    if artifact.state == "finished":
-        artifact.require_whole()
-
-
-def _settings(table: dict[str, Any]) -> config.Predict:
+    Raises:
+        RecipeError: If a key is unknown or out of bounds.
+    """
     try:
         return config.Predict.model_validate_json(json.dumps(table))
     except ValidationError as error:
@@ -201,70 +238,19 @@ def _settings(table: dict[str, Any]) -> config.Predict:
         raise RecipeError(f"images cannot be predicted so: {problems}") from None
 
 
-def _in_words(settings: config.Predict) -> str:
+def protocol_in_words(settings: config.Predict) -> str:
+    """Say how images are predicted, in one line."""
     scales = ", ".join(f"{scale:g}" for scale in settings.scales)
     mirror = ", mirror" if settings.flip else ""
     return f"scales {scales}{mirror}, CRF {settings.crf}"
 
 
-def _claim(
-    out: Path, folder: Path, settings: config.Predict, subjects: Sequence[Subject]
-) -> None:
-    """Note in ``out`` whose label maps it holds, and drop those of changed images."""
-    made_by = {
-        "weights": file_digest(folder / WEIGHTS),
-        "predict": settings.model_dump(mode="json"),
-    }
-    labels, path = LabelFolder(out), out / PROTOCOL
-    before = read_json(path) if path.exists() else {"images": {}}
-    if made_by | {"images": before.get("images")} != before and labels:
-        raise DatasetError(
-            f"{out} holds label maps that another model, protocol or program made; "
-            f"choose another folder, or delete it"
-        )
-    images = before.get("images") or {}
-    for subject in subjects:
-        identity = _identity(subject)
-        if images.get(subject.name) != identity:
-            labels.path(subject.name).unlink(missing_ok=True)
-        images[subject.name] = identity
-    write_json(path, made_by | {"images": images})
+def read_list(names: Path) -> list[str]:
+    """Return the lines of a file that are not empty.
 
-
-def _identity(subject: Subject) -> list[str | int]:
-    """Return what changes when an image does."""
-    status = subject.path.stat()
-    return [str(subject.path.resolve()), status.st_size, status.st_mtime_ns]
-
-
-def _subjects(images: Sequence[Path]) -> list[Subject]:
-    found: dict[str, Path] = {}
-    for path in images:
-        if path.is_dir():
-            below = [
-                (name, file)
-                for name, files in image_files(path).items()
-                for file in files
-            ]
-        elif path.is_file():
-            below = [(path.stem, path)]
-        else:
-            raise DatasetError(f"there is no image or folder {path}")
-        for name, file in below:
-            if name in found:
-                raise DatasetError(
-                    f"{found[name]} and {file} would share the label map {name}.png; "
-                    f"predict them into folders of their own"
-                )
-            found[name] = file
-    if not found:
-        raise DatasetError(f"no image in {', '.join(map(str, images))}")
-    return [Subject(name, found[name]) for name in sorted(found)]
-
-
-def _listed(names: Path | None) -> list[str] | None:
-    if names is None:
-        return None
+    Raises:
+        DatasetError: If it cannot be read.
+    """
     try:
         lines = names.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

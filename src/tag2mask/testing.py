@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tag2mask.errors import ModelError
-from tag2mask.models.image_text.protocol import ImageTextModel
+from tag2mask.models.image_text.protocol import DenseImageTextModel, ImageTextModel
 
 _TEXTS = ("a photo of a cat.", "a photo of a railway track.", "a photo of a cat.")
 _LONG_TEXT = "a photo of a cat beside a railway track and " * 100
@@ -44,6 +44,44 @@ def check_image_text_model(model: object, *, tolerance: float = 1e-3) -> None:
     width = _check_images(model, images, tolerance=tolerance)
     _check_gradients(model, images)
     _check_texts(model, width=width, tolerance=tolerance)
+
+
+def check_dense_image_text_model(model: object, *, tolerance: float = 1e-3) -> None:
+    """Raise unless a model keeps what ``DenseImageTextModel`` promises.
+
+    It is asked for the places of images that are not square and of two sizes, beside
+    all that ``check_image_text_model`` asks.
+
+    Args:
+        model: Any object; on its own device if it is a ``torch.nn.Module``.
+        tolerance: How far an entry of a place's vector may be from what it is where
+            its image is alone, relative to the greatest.
+
+    Raises:
+        ModelError: Saying which promise is broken.
+    """
+    check_image_text_model(model, tolerance=tolerance)
+    if not isinstance(model, DenseImageTextModel):
+        _fail(model, "lacks encode_dense")
+    width = model.encode_texts(_TEXTS[:1]).shape[1]
+    generator = torch.Generator().manual_seed(0)
+    side = model.image_size
+    for height, length in ((side, 2 * side), (side + side // 2 + 1, side)):
+        shape = (_NUM_IMAGES, 3, height, length)
+        images = torch.randn(shape, generator=generator).to(_device(model))
+        with torch.no_grad():
+            places = model.encode_dense(images)
+            alone = torch.cat([model.encode_dense(each[None]) for each in images])
+        if places.ndim != 4 or places.shape[:2] != (_NUM_IMAGES, width):
+            _fail(
+                model,
+                f"gives the places of {_NUM_IMAGES} images a tensor of shape "
+                f"{list(places.shape)}; expected [{_NUM_IMAGES}, {width}, gh, gw]",
+            )
+        if places.dtype != torch.float32:
+            _fail(model, f"gives places of {places.dtype}; expected torch.float32")
+        largest = float(places.abs().max())
+        _check_alone(model, places, alone, "places", tolerance * largest)
 
 
 def _check_attributes(model: ImageTextModel) -> None:

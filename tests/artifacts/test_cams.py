@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tag2mask.artifacts.cams import Cams, cam_path, read_cams, write_cams
+from tag2mask.artifacts.cams import CamFolder, Cams, cam_path, read_cams, write_cams
 from tag2mask.errors import ArtifactError
 
 MAPS = torch.tensor([[[0.0, 0.1], [0.5, 1.0]], [[1.0, 0.0], [0.0, 0.3]]])
@@ -68,3 +68,25 @@ def test_damaged_file_is_named_with_its_cure(tmp_path, damage):
         ArtifactError, match=r"a\.npz cannot be read as activation maps: .*; have it w"
     ):
         read_cams(tmp_path, "a")
+
+
+def test_best_score_and_its_class():
+    maps = torch.tensor([[[0.2, 0.9]], [[0.2, 1.5]]])
+    score, class_id = Cams(maps, (3, 20)).best_at(1, 2)
+    assert score.tolist() == [[pytest.approx(0.2), 1.0]]  # held within [0, 1]
+    assert class_id.tolist() == [[3, 20]]  # of equal ones the lower
+    nothing, background = Cams(torch.zeros(0, 1, 1), ()).best_at(1, 2)
+    assert nothing.tolist() == background.tolist() == [[0, 0]]
+
+
+def test_a_folder_of_maps_is_a_mapping(tmp_path):
+    for name in ("b", "a/c"):
+        write_cams(tmp_path, name, Cams(MAPS, (3, 20)))
+    folder = CamFolder(tmp_path)
+    assert list(folder) == ["a/c", "b"]
+    assert len(folder) == 2
+    assert "a/c" in folder
+    assert "c" not in folder
+    assert folder["b"].class_ids == (3, 20)
+    with pytest.raises(ArtifactError, match=r"c.npz cannot be read"):
+        folder["c"]

@@ -11,7 +11,7 @@ from torch import nn
 
 from tag2mask.data.sampling import Tickets
 from tag2mask.engine.loop import CHECKPOINT, Learner, Length, Losses, fit
-from tag2mask.engine.optimizers import make_optimizer, make_schedule
+from tag2mask.engine.optimizers import RateFactors, make_optimizer, make_schedule
 from tag2mask.engine.progress import Progress
 from tag2mask.engine.runtime import Runtime
 from tag2mask.engine.training_log import TrainingLog, read_log
@@ -64,6 +64,8 @@ class Training:
             "progress": Progress(),
             "learning_rate": 0.01,
             "warmup": 1,
+            "batch": 2,
+            "accumulate": 1,
         } | knobs
 
     def train(self, **changes):
@@ -74,7 +76,7 @@ class Training:
             model,
             kind=knobs["kind"],
             learning_rate=knobs["learning_rate"],
-            head_factor=2.0,
+            factors=RateFactors(head=2.0),
             momentum=0.9,
             weight_decay=0.01,
         )
@@ -88,7 +90,13 @@ class Training:
         fit(
             Learner(model, knobs["losses_of"], optimizer, schedule),
             Tickets(knobs["draw"], num_images=4, random_seed=0),
-            Length(knobs["steps"], 2, knobs["clip_norm"], knobs["precision"]),
+            Length(
+                knobs["steps"],
+                knobs["batch"],
+                knobs["clip_norm"],
+                knobs["precision"],
+                knobs["accumulate"],
+            ),
             folder=self.folder,
             runtime=Runtime(
                 workers=knobs["workers"],
@@ -307,8 +315,8 @@ def test_full_memory_says_which_knobs_need_less_of_it(tmp_path):
     with pytest.raises(TrainingError) as caught:
         Training(tmp_path, losses_of=full).train()
     assert str(caught.value) == (
-        "the device's memory is full (CUDA out of memory): lower batch or crop, raise "
-        "output_stride, or set precision = 'bf16'"
+        "the device's memory is full (CUDA out of memory): raise accumulate, lower "
+        "batch or crop, raise output_stride, or set precision = 'bf16'"
     )
 
 
@@ -344,3 +352,70 @@ def test_progress_counts_the_steps_of_an_interrupted_training(tmp_path, monkeypa
     lines = [line.split(",")[0] for line in told.getvalue().splitlines()]
     assert lines[:4] == [f"train: {n}/6" for n in (1, 2, 3, 4)]
     assert lines[4:6] == ["train: 5/6", "train: 6/6"]
+
+
+def flat_losses(model, batch, step):
+    """A mean over images, without dropout."""
+    model.dropout.eval()
+    return square_losses(model, batch, step)
+
+
+def test_four_parts_of_two_are_a_batch_of_eight(tmp_path):
+    whole, parts = (
+        Training(tmp_path / str(n), batch=8, accumulate=n, losses_of=flat_losses)
+        for n in (1, 4)
+    )
+    one, other = whole.train(), parts.train()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-6)
+    assert [float(row["square"]) for row in read_log(tmp_path / "1")] == pytest.approx(
+        [float(row["square"]) for row in read_log(tmp_path / "4")], 1e-3
+    )
+
+
+def labelled_losses(model, batch, _):
+    """A mean over labelled places; every second image has but one of four."""
+    model.dropout.eval()
+    odd = (batch["target"] % 2 == 1).view(-1, 1)
+    counts = torch.ones(len(odd), 4).masked_fill(
+        odd & (torch.arange(4) > 0).view(1, 4), 0
+    )
+    error = (model(batch["image"]) - batch["target"]).view(-1, 1) ** 2
+    return Losses({"mean": (error * counts).sum() / counts.sum()}, {})
+
+
+def test_parts_with_other_numbers_of_labelled_pixels_are_a_mean_of_means(tmp_path):
+    # images of four and of one labelled place: 4/5 and 1/5 together, 1/2 each alone
+    def wanted(model, batch, _):
+        model.dropout.eval()
+        errors = (model(batch["image"]) - batch["target"]) ** 2
+        return Losses({"mean": errors.mean()}, {})
+
+    whole, parts, means = (
+        Training(tmp_path / name, batch=2, accumulate=n, losses_of=losses_of).train()
+        for name, n, losses_of in (
+            ("whole", 1, labelled_losses),
+            ("parts", 2, labelled_losses),
+            ("means", 1, wanted),
+        )
+    )
+    assert not torch.allclose(whole["body.weight"], parts["body.weight"], rtol=1e-3)
+    torch.testing.assert_close(parts["body.weight"], means["body.weight"])
+
+
+def test_interrupted_between_accumulated_steps_is_unbroken(tmp_path):
+    unbroken = Training(tmp_path / "unbroken", accumulate=2).train()
+    broken = Training(tmp_path / "broken", accumulate=2)
+    broken.interrupt(3)
+    assert are_equal(broken.train(), unbroken)
+
+
+def test_loss_that_is_not_finite_in_one_part_is_named(tmp_path):
+    def losses_of(model, batch, step):
+        bad = math.nan if 1 in batch["target"] else 1
+        return Losses(
+            {"bad": square_losses(model, batch, step).terms["square"] * bad}, {}
+        )
+
+    with pytest.raises(TrainingError, match="loss 'bad' is nan at step"):
+        Training(tmp_path, batch=4, accumulate=4, losses_of=losses_of).train()

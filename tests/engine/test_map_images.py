@@ -6,7 +6,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from tag2mask.engine.map_images import for_each_image, map_images, read_ahead
+from tag2mask.engine.map_images import (
+    for_each_image,
+    in_threads,
+    map_images,
+    read_ahead,
+)
 from tag2mask.engine.progress import Progress
 from tag2mask.engine.runtime import Runtime
 
@@ -111,3 +116,42 @@ def test_read_ahead_raises_where_the_item_would_have_come():
     assert next(pairs) == (1, 1)
     with pytest.raises(ZeroDivisionError):
         next(pairs)
+
+
+def test_items_for_threads_are_made_in_the_calling_thread_and_not_far_ahead():
+    makers, made, most_ahead, results = set(), 0, 0, 0
+
+    def items():
+        nonlocal made
+        for number in range(60):
+            makers.add(threading.get_ident())
+            made += 1
+            yield number
+
+    for result in in_threads(lambda number: 2 * number, items(), workers=2):
+        assert result == 2 * results
+        results += 1
+        most_ahead = max(most_ahead, made - results)
+    assert results == 60
+    assert makers == {threading.get_ident()}
+    assert most_ahead < 10
+
+
+def test_an_error_in_a_thread_stops_the_rest():
+    made = []
+
+    def items():
+        for number in range(60):
+            made.append(number)
+            yield number
+
+    def fail(number):
+        if number == 3:
+            raise ValueError("three")
+        return number
+
+    found = in_threads(fail, items(), workers=2)
+    assert [next(found), next(found), next(found)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(found)
+    assert len(made) < 20

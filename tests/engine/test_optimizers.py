@@ -3,13 +3,13 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW
 
-from tag2mask.engine.optimizers import make_optimizer, make_schedule
+from tag2mask.engine.optimizers import RateFactors, make_optimizer, make_schedule
 from tag2mask.functional.schedules import cosine, poly
 
 KNOBS = {
     "kind": "sgd",
     "learning_rate": 0.1,
-    "head_factor": 10.0,
+    "factors": RateFactors(head=10.0),
     "momentum": 0.9,
     "weight_decay": 0.01,
 }
@@ -39,6 +39,20 @@ def test_head_has_a_group_and_a_rate_of_its_own():
     }  # fmt: skip
     assert names(model, head) == {"head.0.weight", "head.0.bias"}
     assert (body["lr"], head["lr"]) == (0.1, 1.0)
+
+
+def test_biases_have_groups_and_rates_of_their_own():
+    # 1, 2, 10 and 20 times the rate, as the field trains ResNet38
+    model = Network()
+    knobs = KNOBS | {"factors": RateFactors(head=10.0, bias=2.0)}
+    groups = make_optimizer(model, **knobs).param_groups
+    assert [names(model, group) for group in groups] == [
+        {"body.weight", "headlight.weight"},
+        {"body.bias", "headlight.bias"},
+        {"head.0.weight"},
+        {"head.0.bias"},
+    ]
+    assert [group["lr"] for group in groups] == pytest.approx([0.1, 0.2, 1.0, 2.0])
 
 
 def test_frozen_parameters_take_no_part():
@@ -78,11 +92,13 @@ def trained(steps=3, **changes):
     ("kind", "knob", "value"),
     [
         ("sgd", "learning_rate", 2e-3),
-        ("sgd", "head_factor", 1.0),
+        ("sgd", "factors", RateFactors(head=1.0)),
+        ("sgd", "factors", RateFactors(head=10.0, bias=2.0)),
         ("sgd", "momentum", 0.0),
         ("sgd", "weight_decay", 0.5),
         ("adamw", "learning_rate", 2e-3),
-        ("adamw", "head_factor", 1.0),
+        ("adamw", "factors", RateFactors(head=1.0)),
+        ("adamw", "factors", RateFactors(head=10.0, bias=2.0)),
         ("adamw", "weight_decay", 0.5),
     ],
 )
@@ -96,10 +112,15 @@ def test_momentum_is_none_of_adamw():
     assert torch.equal(one, other)
 
 
-def rates(kind, *, steps=4, power=2.0, warmup=1):
+def rates(kind, *, steps=4, power=2.0, warmup=1, last_factor=0.0):
     optimizer = make_optimizer(Network(), **KNOBS)
     schedule = make_schedule(
-        optimizer, kind=kind, steps=steps, power=power, warmup=warmup
+        optimizer,
+        kind=kind,
+        steps=steps,
+        power=power,
+        warmup=warmup,
+        last_factor=last_factor,
     )
     found = []
     for _ in range(steps):
@@ -126,3 +147,12 @@ def test_power_and_warmup_are_alive():
     assert rates("poly") != rates("poly", warmup=2)
     assert rates("cosine") != rates("cosine", warmup=2)
     assert rates("cosine") == rates("cosine", power=1.0)
+
+
+@pytest.mark.parametrize("kind", ["poly", "cosine"])
+def test_last_factor_is_where_the_rate_ends(kind):
+    # 5e-3 down to 1e-4 is a factor of 0.02; the last of 1,000 updates is just above it
+    (first, _), *_, (last, _) = rates(kind, steps=1000, warmup=0, last_factor=0.02)
+    assert first == pytest.approx(0.1)
+    assert 0.002 <= last < 0.0022
+    assert rates(kind, last_factor=0.02) != rates(kind)

@@ -8,7 +8,12 @@ from hypothesis.extra.numpy import arrays
 
 from tag2mask.functional.metrics import confusion_matrix, scores_of
 from tag2mask.functional.shapes import IGNORE
-from tag2mask.functional.thresholds import ThresholdCurve, otsu_threshold
+from tag2mask.functional.thresholds import (
+    ThresholdCurve,
+    agreement_threshold,
+    oracle_threshold,
+    otsu_threshold,
+)
 
 NUM_CLASSES = 3
 # the first call may compile, which no deadline allows for
@@ -198,3 +203,51 @@ def test_otsu_by_hand():
 def test_otsu_needs_two_bins():
     with pytest.raises(ValueError, match="at least two bins, got 1"):
         otsu_threshold(np.array([3]))
+
+
+def test_agreement_has_no_use_for_background():
+    # the others name one cat among twenty pixels, of score 0.3; five pixels of
+    # background have a score of 0.6. At 0.2 the IoU of cat is 1/6, from 0.3 on it is 0,
+    # though at 0.6 nineteen of twenty pixels would agree
+    scores = [0.3] + [0.6] * 5 + [0.1] * 14
+    curve = curve_of(one_row(scores, [1] * 20, [1] + [0] * 19), num_bins=10)
+    # 0.1 as float32 lies above 0.1, which costs 14 pixels there; 0.3 lies above 0.3
+    assert agreement_threshold(curve) == 0.2
+    assert oracle_threshold(curve) == 0.7  # no object: background 19/20, cat 0
+
+
+def test_agreement_counts_classes_that_the_others_name():
+    # dog is named nowhere: what is called dog counts as a cat that was missed
+    image = one_row([0.9, 0.5, 0.4], [1, 2, 1], [1, 1, 0])
+    # cat: from 0.4 on 1/2; below it a false one as well, 1/3
+    assert agreement_threshold(curve_of(image, num_bins=20)) == pytest.approx(0.45)
+
+
+@law
+@given(images(8))
+def test_agreement_is_the_best_mean_over_objects_of_the_others(image):
+    curve = curve_of(image, num_bins=8)
+    score, best, others = image
+    named = [each for each in (1, 2) if (others == each).any()]
+    found = agreement_threshold(curve)
+    if not named:
+        assert found is None
+        return
+    means = []
+    for i in range(1, 8):
+        labels = labels_at(i / 8, score, best)
+        counts = confusion_matrix(labels, others, num_classes=NUM_CLASSES)
+        means.append(scores_of(counts).iou[named].mean())
+    assert found == pytest.approx((1 + int(np.argmax(means))) / 8)
+
+
+def test_thresholds_lie_strictly_inside():
+    # all objects: the lowest would be best, the grid's 0 included
+    ones = one_row([0.05, 0.9], [1, 1], [1, 1])
+    # all background: 1 would be best
+    zeros = one_row([1.0, 1.0], [1, 1], [0, 0])
+    assert agreement_threshold(curve_of(ones, num_bins=10)) == 0.1
+    assert oracle_threshold(curve_of(ones, num_bins=10)) == 0.1
+    assert agreement_threshold(curve_of(zeros, num_bins=10)) is None
+    assert 0 < oracle_threshold(curve_of(zeros, num_bins=10)) < 1
+    assert oracle_threshold(curve_of(num_bins=10)) is None

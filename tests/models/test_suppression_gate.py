@@ -1,8 +1,15 @@
 import jaxtyping
+import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
+from image_text_fakes import write_clip
+from tag2mask.data.toy import draw_scene
+from tag2mask.data.toy_grounds import WORDS
 from tag2mask.functional.background_gate import Motion
+from tag2mask.models.image_text.clip import load_clip
+from tag2mask.models.image_text.tiny import load_tiny
 from tag2mask.models.suppression_gate import SuppressionGate
 
 NUM_CLASSES = 4
@@ -65,6 +72,39 @@ def test_guarded_the_threshold_stays(mode, where):
     assert (height(gate) - where).abs().amax() < 0.3
     assert gate.passing.amin() > 0.1
     assert gate.passing.amax() < 0.3
+    assert gate.find_idle_classes() == ((), ())
+
+
+@pytest.fixture(scope="module", params=["tiny", "clip"])
+def cosines_of_scenes(request, tmp_path_factory):
+    """Cosines of scenes with the background prompts of each class, by two models."""
+    if request.param == "tiny":
+        teacher = load_tiny()
+    else:
+        folder = tmp_path_factory.mktemp("clip")
+        write_clip(folder)
+        teacher = load_clip(str(folder))
+    side = (teacher.image_size, teacher.image_size)
+    scenes = [draw_scene(np.random.default_rng([7, i]), 64) for i in range(150)]
+    pictures = torch.stack([torch.from_numpy(each.image) for each in scenes])
+    mean, std = (torch.tensor(each) for each in (teacher.mean, teacher.std))
+    inputs = ((pictures / 255 - mean) / std).permute(0, 3, 1, 2)
+    seen = teacher.encode_images(interpolate(inputs, side, mode="bilinear"))
+    texts = teacher.encode_texts([f"a photo of {word}." for word in WORDS])
+    return (seen @ texts.T).detach()
+
+
+@pytest.mark.usefixtures("_unchecked")
+@pytest.mark.parametrize("mode", ["adaptive", "quantile"])
+def test_guarded_the_threshold_stays_on_what_models_see(cosines_of_scenes, mode):
+    gate = SuppressionGate(NUM_CLASSES, mode=mode)
+    for _ in range(2000):
+        chosen = torch.randint(len(cosines_of_scenes), (6,))
+        gate(cosines_of_scenes[chosen], chosen % NUM_CLASSES)
+    bound = Motion().bound
+    assert height(gate).abs().amax() < bound - 0.1
+    assert gate.passing.amin() > 0.05
+    assert gate.passing.amax() < 0.5
     assert gate.find_idle_classes() == ((), ())
 
 

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tag2mask import config
 from tag2mask.artifacts.cams import Cams, write_cams
@@ -8,7 +10,7 @@ from tag2mask.artifacts.tables import ImageRecord
 from tag2mask.data.masks import MaskFolder
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import DatasetError
-from tag2mask.stages import evaluate
+from tag2mask.stages import evaluate, evaluate_vote
 
 NAMES = ("background", "cat", "dog")
 RUNTIME = Runtime(workers=1)
@@ -192,7 +194,7 @@ def test_support_table_worked_by_hand(data, workers):
     data.add("b", [[0, 0, 1, 1]], [[1, 0, 1, 0]])
     for name, rows in {"a": [[3, 2, 1, 3]], "b": [[1, 2, 2, 3]]}.items():
         write(data.folder / "support", name, rows, write_support)
-    found = evaluate.score_support(
+    found = evaluate_vote.score_support(
         data.folder, data.truth, num_voters=4, runtime=Runtime(workers=workers)
     )
     assert found["num_images"] == 2
@@ -206,6 +208,13 @@ def test_support_table_worked_by_hand(data, workers):
         (3, 28.5714, 50.0, 0.0),
         (4, 0.0, None, 0.0),
     ]
+    marks = [
+        [row[mark] for mark in evaluate_vote.MARKS] for row in found["by_min_support"]
+    ]
+    # 4 of 7 right; of these 2 keep their mark at t = 2: one is of support 1
+    assert marks[0] == [57.1429, 0.0, 0.0, 42.8571]
+    assert marks[1] == [57.1429, 0.0, 28.5714, 14.2857]
+    assert [round(sum(row)) for row in marks] == [100] * 4
 
 
 def cam_scores(data, fixed=0.15):
@@ -282,3 +291,20 @@ def test_open_folder_names_what_is_missing(two):
 def test_open_folder_refuses_to_score_nothing(data):
     with pytest.raises(DatasetError, match="no label map in"):
         evaluate.open_folder(data.labels, data.folder / "masks", None, None, RUNTIME)
+
+
+def test_masks_are_named_by_their_pixels(data):
+    data.add("a", [[0, 1, 1, 2]], [[0, 1, 2, 255]])
+    first = data.score()["masks"]
+    # the same pixels as a grey picture with another compression
+    path = data.folder / "masks" / "a.png"
+    Image.fromarray(np.array(Image.open(path))).save(path, compress_level=9)
+    assert data.score()["masks"] == first
+    assert cam_scores_of_nothing(data)["masks"] == first
+    write(data.folder / "masks", "a", [[0, 1, 1, 255]])
+    assert data.score()["masks"] != first
+
+
+def cam_scores_of_nothing(data):
+    write_cams(data.folder / "cams", "a", Cams(torch.zeros(0, 1, 1), ()))
+    return cam_scores(data)

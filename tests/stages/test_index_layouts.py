@@ -10,7 +10,11 @@ from tag2mask.artifacts.tables import Index
 from tag2mask.config import (
     ClassFoldersData,
     CocoData,
+    CvatData,
+    FiftyOneData,
+    ImageFolderData,
     JsonData,
+    LabelStudioData,
     MultiHotData,
     VocData,
     load_recipe,
@@ -221,3 +225,102 @@ def test_knobs_of_multi_hot_are_alive(tmp_path, change):
     except DatasetError as error:
         after = str(error)
     assert after != told(before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": "other"},
+        {"tags": "other.json"},
+        {"field": "thumb"},
+        {"control": "animal"},
+        {"classes": ("dog", "cat")},
+        {"splits": {"train": "val", "val": "train"}},
+        {"masks": "images"},
+    ],
+    ids=str,
+)
+def test_knobs_of_label_studio_are_alive(tmp_path, change):
+    root = fakes.write_label_studio(tmp_path / "data")
+    (root / "other").symlink_to(root / "images")
+    tasks = fakes.label_studio_tasks()
+    (root / "other.json").write_text(json.dumps(tasks[:1]))
+    for task in tasks:
+        task["data"]["thumb"] = "d.jpg"
+    (root / "label-studio.json").write_text(json.dumps(tasks))
+    data = LabelStudioData(root=root)
+    before = make(data, tmp_path / "a")
+    assert [(image.name, image.tags, image.split) for image in before.images] == [
+        ("a", (1, 2), "train"),
+        ("b", (), "val"),
+        ("sub/c", (2,), "train"),
+    ]
+    assert outcome(LabelStudioData(root=root, **change), tmp_path / "b") != told(before)
+
+
+def outcome(data, folder):
+    try:
+        return told(make(data, folder))
+    except DatasetError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": "other"},
+        {"tags": "other.xml"},
+        {"classes": ("dog", "cat")},
+        {"splits": {"train": "val", "val": "train"}},
+        {"masks": "images"},
+    ],
+    ids=str,
+)
+def test_knobs_of_cvat_are_alive(tmp_path, change):
+    root = fakes.write_cvat(tmp_path / "data")
+    (root / "other").symlink_to(root / "images")
+    (root / "other.xml").write_text(fakes.CVAT_XML.replace('"cat"', '"emu"'))
+    before = told(make(CvatData(root=root), tmp_path / "a"))
+    assert outcome(CvatData(root=root, **change), tmp_path / "b") != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metadata": "other.jsonl"},
+        {"column": "other"},
+        {"classes": ("dog", "cat")},
+        {"splits": {"val": "val"}},
+        {"masks": "train"},
+    ],
+    ids=str,
+)
+def test_knobs_of_image_folder_are_alive(tmp_path, change):
+    root = fakes.write_image_folder(tmp_path / "data")
+    row = '{"file_name": "a.jpg", "tags": "emu"}'
+    (root / "train" / "other.jsonl").write_text(row)
+    before = told(make(ImageFolderData(root=root), tmp_path / "a"))
+    assert before[1][-1].split == "val"
+    assert outcome(ImageFolderData(root=root, **change), tmp_path / "b") != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": "other"},
+        {"labels": "other.json"},
+        {"classes": ("dog", "cat")},
+        {"splits": {"train": "a", "val": "train"}},
+        {"masks": "train/data"},
+    ],
+    ids=str,
+)
+def test_knobs_of_fiftyone_are_alive(tmp_path, change):
+    for split in ("train", "validation"):
+        root = fakes.write_fiftyone(tmp_path / "data" / split)
+        (root / "other").symlink_to(root / "data")
+        (root / "other.json").write_text('{"labels": {"a": "emu"}}')
+    root = root.parent
+    before = told(make(FiftyOneData(root=root), tmp_path / "a"))
+    assert before[1][-1].split == "val"
+    assert outcome(FiftyOneData(root=root, **change), tmp_path / "b") != before

@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 import torch
 from PIL import Image
@@ -43,6 +45,18 @@ def test_images_of_any_size_keep_it(network, size, crf):
 def test_every_knob_is_alive(network, change):
     pixels = image(48, 40)
     assert not torch.equal(labels(network, pixels), labels(network, pixels, **change))
+
+
+@pytest.mark.parametrize("crf", ["none", "deeplab"])
+def test_scores_of_a_batch_are_those_of_its_images(network, crf):
+    images = [image(24, 32, seed) for seed in range(3)]
+    settings = config.Predict(crf=crf)
+    together = predict.predict_scores(network, images, settings, CPU)
+    assert together.shape == (3, 7, 24, 32)
+    for pixels, scores in zip(images, together, strict=True):
+        alone = predict.predict_scores(network, [pixels], settings, CPU)[0]
+        torch.testing.assert_close(scores, alone, atol=1e-4, rtol=1e-4)
+        assert torch.equal(labels(network, pixels, crf=crf), alone.argmax(0).byte())
 
 
 def test_precision_reaches_the_network(network):
@@ -91,6 +105,36 @@ def test_an_image_does_not_depend_on_its_company(network, subjects, tmp_path):
     for subject in subjects:
         alone = predicted(network, [subject], tmp_path / subject.name, settings)
         assert torch.equal(alone[subject.name], together[subject.name])
+
+
+@pytest.mark.parametrize("crf", ["none", "deeplab"])
+def test_threads_change_no_label(network, subjects, tmp_path, crf):
+    settings = config.Predict(crf=crf)
+    one = predicted(network, subjects, tmp_path / "one", settings)
+    runtime = Runtime(workers=3)
+    predict.run(network, subjects, settings, tmp_path / "three", runtime=runtime)
+    three = LabelFolder(tmp_path / "three")
+    assert list(three) == list(one)
+    assert all(torch.equal(three[name], one[name]) for name in one)
+
+
+def test_crfs_of_a_cpu_run_in_several_threads(network, subjects, tmp_path, monkeypatch):
+    # each waits for the other, which only two threads can do
+    meeting = threading.Barrier(2, timeout=20)
+
+    def wait(scores, _image, **_):
+        meeting.wait()
+        return scores
+
+    monkeypatch.setattr(predict, "dense_crf", wait)
+    predict.run(
+        network,
+        subjects[:2],
+        config.Predict(crf="deeplab"),
+        tmp_path / "out",
+        runtime=Runtime(workers=2),
+    )
+    assert len(LabelFolder(tmp_path / "out")) == 2
 
 
 def test_finished_images_are_left_alone(network, subjects, tmp_path):

@@ -7,6 +7,7 @@ from tag2mask.artifacts.cams import Cams, write_cams
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import ImageRecord, Index, write_index
 from tag2mask.engine.runtime import Runtime
+from tag2mask.errors import TrainingError
 from tag2mask.functional.crf import dense_crf
 from tag2mask.stages import seed
 
@@ -86,7 +87,7 @@ def test_presets_of_the_crf_differ():
     image = (image.int() + noise).clamp(0, 255).to(torch.uint8)
     found = [
         seed.seed_labels(cams, image, settings(background=0.4, crf=crf))
-        for crf in ("none", "seeds", "irn_labels", "deeplab")
+        for crf in ("none", "seeds", "irnet", "deeplab")
     ]
     assert len({tuple(each.flatten().tolist()) for each in found}) == len(found)
 
@@ -174,3 +175,34 @@ def test_otsu_puts_the_cut_of_alpha_at_the_threshold(tmp_path, index):
         )
         found.append(LabelFolder(folder / "labels")["a"][0].tolist())
     assert found == [[0, 0, 0, 5, 3, 3, 3, 3], [0, 0, 0, 0, 0, 3, 3, 3]]
+
+
+def test_full_memory_says_what_needs_less_of_it(tmp_path, index, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU")
+
+    monkeypatch.setattr(seed, "dense_crf", full)
+    write_cams(tmp_path / "cams", "a", hand_made())
+    with pytest.raises(TrainingError, match=r"is full .* lower --workers, shrink the"):
+        seed.run(
+            index,
+            tmp_path / "cams",
+            settings(crf="seeds"),
+            tmp_path / "seed",
+            threshold=0.5,
+            runtime=Runtime(workers=1),
+        )
+
+
+def test_the_crf_runs_where_it_is_told(monkeypatch):
+    seen = []
+
+    def spy(scores, _image, *, preset):
+        seen.append((scores.device.type, preset))
+        return scores
+
+    monkeypatch.setattr(seed, "dense_crf", spy)
+    device = torch.device("meta")  # without values: nothing else may touch them
+    found = seed.seed_labels(*two_halves(), settings(crf="seeds"), device)
+    assert [each for each, _ in seen] == ["meta"]
+    assert found.device.type == "meta"

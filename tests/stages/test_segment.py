@@ -13,7 +13,7 @@ from tag2mask.engine.training_log import TrainingLog
 from tag2mask.functional.shapes import IGNORE
 from tag2mask.models.segmenters import load_segmenter
 from tag2mask.models.weights import read_weights
-from tag2mask.stages import segment
+from tag2mask.stages import segment, segment_losses, segment_network
 
 NUM_CLASSES = 4
 
@@ -52,7 +52,7 @@ def losses(batch, *, step=5, random_seed=0, adjustment=NO_ADJUSTMENT, **knobs):
     base = {"min_support": 3, "tau": 0.5, "steps": 10, "cross_entropy_share": 0.0}
     settings = config.Segment(**base | knobs)
     network = Fixed()
-    found = segment.make_losses(
+    found = segment_losses.make_losses(
         settings, adjustment=adjustment, random_seed=random_seed
     )(network, batch, step)
     sum(found.terms.values()).backward()
@@ -73,6 +73,7 @@ def losses(batch, *, step=5, random_seed=0, adjustment=NO_ADJUSTMENT, **knobs):
         {"weight_from": "eq4"},
         {"cross_entropy_share": 0.6},
         {"loss_stride": 2},
+        {"loss_scales": (1.0, 0.5)},
         {"random_seed": 1},
         {"step": 6},
         {"adjustment": torch.tensor([0.0, -1.0, -1.0, -1.0])},
@@ -139,6 +140,48 @@ def test_adjustment_is_added_to_the_logits(batch):
     torch.testing.assert_close(found.terms["cross_entropy"], expected)
 
 
+class Squared(nn.Module):
+    """A network whose logits are the colours of the image, squared."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(NUM_CLASSES))
+
+    def forward(self, images):
+        squares = torch.cat([images, images[:, :1]], dim=1) ** 2
+        return squares * self.weight.view(1, -1, 1, 1)
+
+
+def test_losses_of_several_scales_are_summed_and_that_of_the_largest_logit(batch):
+    # DeepLab v2: at 1, 0.75, 0.5, and of their maximum
+    torch.manual_seed(2)
+    batch["image"] = torch.rand(2, 3, 8, 8)
+    settings = config.Segment(
+        loss="cross_entropy", loss_scales=(1.0, 0.75, 0.5), steps=10
+    )
+    found = segment_losses.make_losses(
+        settings, adjustment=NO_ADJUSTMENT, random_seed=0
+    )(Squared(), batch, 0)
+    maps = []
+    for side in (8, 6, 4):
+        seen = nn.functional.interpolate(
+            batch["image"], (side, side), mode="bilinear", antialias=True
+        )
+        maps.append(nn.functional.interpolate(Squared()(seen), (8, 8), mode="bilinear"))
+    maps.append(torch.maximum(torch.maximum(maps[0], maps[1]), maps[2]))
+    labels = batch["labels"].long()
+    expected = sum(
+        nn.functional.cross_entropy(each, labels, ignore_index=IGNORE) for each in maps
+    )
+    torch.testing.assert_close(found.terms["cross_entropy"], expected)
+    predicted = maps[-1].argmax(1) == 0
+    labelled = labels != IGNORE
+    torch.testing.assert_close(
+        found.watched["background_predicted"],
+        (predicted & labelled).sum() / labelled.sum(),
+    )
+
+
 def test_support_decides_what_is_clean(batch):
     labelled = batch["labels"] != IGNORE
     for min_support in (1, 4, 6):
@@ -161,7 +204,7 @@ def log(folder, predicted, labelled):
 
 
 @pytest.mark.parametrize(
-    ("predicted", "labelled"), [(0.95, 0.7), (0.3, 0.7), (0.0, 0.16)]
+    ("predicted", "labelled"), [(0.95, 0.7), (0.3, 0.7), (0.0, 0.16), (1.0, 0.88)]
 )
 def test_collapse_is_told_by_both_shares(tmp_path, predicted, labelled):
     log(tmp_path, predicted, labelled)
@@ -172,7 +215,8 @@ def test_collapse_is_told_by_both_shares(tmp_path, predicted, labelled):
 
 
 @pytest.mark.parametrize(
-    ("predicted", "labelled"), [(0.7, 0.7), (0.8, 0.7), (0.0, 0.1)]
+    ("predicted", "labelled"),
+    [(0.7, 0.7), (0.8, 0.7), (0.0, 0.1), (0.95, 0.88), (1.0, 1.0)],
 )
 def test_near_shares_are_no_collapse(tmp_path, predicted, labelled):
     log(tmp_path, predicted, labelled)
@@ -192,8 +236,8 @@ def test_no_log_is_no_collapse(tmp_path):
     ],
 )
 def test_initialisation_is_told_without_folders(weights, expected):
-    settings = config.Segment(backbone="resnet50", weights=weights)
-    assert segment.initialisation(settings) == expected
+    settings = config.DeepLab(backbone="resnet50", weights=weights)
+    assert segment_network.initialisation(settings) == expected
 
 
 def trained(finished, recipe, folder, random_seed=0):
@@ -257,6 +301,10 @@ def test_checkpoint_that_a_crash_left_beside_the_weights_goes(finished, load, tm
         "min_support=4",
         "dropout=0.5",
         "logit_adjustment=0.5",
+        "accumulate=2",
+        "bias_factor=2.0",
+        "last_factor=0.5",
+        "loss_scales=[1.0, 0.5]",
     ],
 )
 def test_every_knob_of_training_changes_the_weights(finished, load, tmp_path, change):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from tag2mask.cli import classes, data
+from tag2mask.cli import classes, data, export
+from tag2mask.cli.crf import crf
 from tag2mask.cli.options import (
     Device,
     Overrides,
@@ -20,9 +21,13 @@ from tag2mask.cli.options import (
     console,
     fail,
     make_runtime,
+    numbers,
     say,
 )
+from tag2mask.cli.serve import serve
+from tag2mask.cli.statistics import statistics
 from tag2mask.cli.study import study
+from tag2mask.cli.submit import submit
 from tag2mask.cli.sweep import sweep
 from tag2mask.errors import Tag2MaskError
 
@@ -50,6 +55,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app)
 app.add_typer(classes.app)
+app.add_typer(export.app)
 _DEMO_WORK = Path("work/demo")
 _TOY_TRAIN, _TOY_VAL = 400, 120
 
@@ -126,13 +132,17 @@ def run(
 
 
 app.command()(study)
-app.command()(sweep)
+app.command()(statistics)
 
 
 @app.command()
 def predict(
     model: Annotated[
-        Path, typer.Argument(help="summary.json of a run, or a segment folder.")
+        str,
+        typer.Argument(
+            help="summary.json of a run, a segment folder, a file of `export onnx`, "
+            "or OWNER/NAME on the Hugging Face hub."
+        ),
     ],
     images: Annotated[list[Path], typer.Argument(help="Images or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder of the index PNGs.")],
@@ -141,22 +151,28 @@ def predict(
     ] = None,
     flip: Annotated[bool | None, typer.Option(help="Average with the mirror.")] = None,
     crf: Annotated[
-        Literal["none", "seeds", "irn_labels", "deeplab"] | None,
+        Literal["none", "seeds", "irnet", "deeplab"] | None,
         typer.Option(help="Preset of the dense CRF."),
     ] = None,
     device: Device = "auto",
 ) -> None:
     """Label images with a trained segmenter: index PNGs, 0 = background."""
-    from tag2mask import prediction
-
     change: dict[str, Any] = {"flip": flip, "crf": crf}
     if scales is not None:
-        change["scales"] = _numbers(scales)
+        change["scales"] = numbers(scales)
     change = {key: value for key, value in change.items() if value is not None}
+    if Path(model).suffix.lower() == ".onnx":
+        _predict_exported(model, images, out, change, device)
+        return
+    from tag2mask import prediction
+
     count, protocol = prediction.predict_files(
         model, images, out, change, runtime=make_runtime(device, 0)
     )
     say(f"{count} label maps in {out} ({protocol})")
+
+
+app.command()(crf)
 
 
 @app.command()
@@ -179,6 +195,11 @@ def evaluate(
     for name, value in record["per_class"].items():
         say(f"{name:20s} {number(value, 2):>6s}")
     say(f"mIoU {number(record['miou'], 2)} % over {record['num_images']} images")
+
+
+app.command()(sweep)
+app.command()(serve)
+app.command()(submit)
 
 
 @app.command()
@@ -254,10 +275,17 @@ def _run(
     say(str(summary))
 
 
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
+def _predict_exported(
+    model: str, images: list[Path], out: Path, change: dict[str, Any], device: str
+) -> None:
+    """Label images by ONNX Runtime; imports no torch."""
+    from tag2mask import deploy
+
+    if change or device == "cuda":
         raise Tag2MaskError(
-            f"--scales expects numbers such as 0.75,1,1.25, got {text!r}"
-        ) from None
+            f"{model} predicts at one scale on the CPU, without mirror or CRF: leave "
+            f"--scales, --flip, --crf and --device out, or predict with the run that "
+            f"it was exported from"
+        )
+    count, protocol = deploy.predict_files(model, images, out)
+    say(f"{count} label maps in {out} ({protocol})")

@@ -107,22 +107,20 @@ def suggest(
     say(f"{out}: edit it, then name it in the recipe: prompts.classes = '{out}'")
 
 
-def _find_voter(
-    recipe: "config.Recipe", name: str | None
-) -> "config.CaCl | config.Clims":
+def _find_voter(recipe: "config.Recipe", name: str | None) -> "config.TextVoter":
     from tag2mask import config
 
     found = {
         key: voter
         for key, voter in recipe.voters.items()
-        if isinstance(voter, config.CaCl | config.Clims)
+        if isinstance(voter, config.TextVoter)
     }
     if name is None and found:
         return next(iter(found.values()))
     if name not in found:
         named = f"{name} " if name else ""
         raise RecipeError(
-            f"the recipe has no voter {named}that reads texts: method 'ca_cl' or "
-            f"'clims'; there are {', '.join(found) or 'none'}"
+            f"the recipe has no voter {named}that reads texts: method 'ca_cl', "
+            f"'clims' or 'text_cam'; there are {', '.join(found) or 'none'}"
         )
     return found[name]

@@ -25,10 +25,22 @@ def check(
         Path, typer.Argument(help="A recipe, or a folder whose layout is guessed.")
     ],
     set_: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Page to write, as check.html: classes seen together, sizes."
+        ),
+    ] = None,
     workers: Workers = 0,
 ) -> None:
-    """Read every image and mask; list every problem, and count what there is."""
+    """Read every image and mask; list every problem, and count what there is.
+
+    A warning names classes that tags cannot teach: fewer than 50 training images, or
+    more than 0.9 of the images of either of two classes show both, or a class is on
+    more than 0.95 of all.
+    """
     from tag2mask.stages.census import take_census
+    from tag2mask.stages.census_page import write_census_page
 
     data = _find_data(target, set_ or [])
     masks = f", masks {data.masks}" if data.masks else ""
@@ -38,6 +50,13 @@ def check(
     console().print(_class_table(census))
     (least_w, most_w), (least_h, most_h) = census.widths, census.heights
     say(f"pixels: {least_w} to {most_w} wide, {least_h} to {most_h} high")
+    sides = ", ".join(f"{n}: {count}" for n, count in census.long_sides.items())
+    say(f"images by their longer side: {sides or 'none'}")
+    if out is not None:
+        write_census_page(census, out, title=str(data.root))
+        say(f"page: {out}")
+    for warning in census.warnings:
+        say(f"warning: {warning}")
     for note in census.notes:
         say(f"note: {note}")
     for problem in census.problems:
@@ -45,6 +64,26 @@ def check(
     if census.problems:
         raise Tag2MaskError(f"{len(census.problems)} problems with the data")
     say("no problem")
+
+
+@app.command()
+def label_studio_masks(
+    export: Annotated[Path, typer.Argument(help="Label Studio's export as JSON.")],
+    out: Annotated[Path, typer.Option(help="Folder of the index PNGs.")],
+    classes: Annotated[
+        Path, typer.Option(help="File of class names, a line each, as in the recipe.")
+    ],
+    workers: Workers = 0,
+) -> None:
+    """Draw brushes that were corrected in Label Studio as index PNGs.
+
+    The newest annotation of a task counts; the label "ignored" is unlabelled (255).
+    """
+    from tag2mask.stages.convert import write_label_studio_masks
+
+    runtime = make_runtime("cpu", workers)
+    count = write_label_studio_masks(export, classes, out, runtime=runtime)
+    say(f"{count} masks in {out}")
 
 
 @app.command()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 from rich.console import Console
 
+from tag2mask.errors import Tag2MaskError
+
 if TYPE_CHECKING:
     from tag2mask.engine.runtime import Runtime
 
@@ -41,6 +43,20 @@ def make_runtime(
         progress=Progress(console(stderr=True)),
         tensorboard=tensorboard,
     )
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Read the value of ``--scales``.
+
+    Raises:
+        Tag2MaskError: If it is no list of numbers.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise Tag2MaskError(
+            f"--scales expects numbers such as 0.75,1,1.25, got {text!r}"
+        ) from None
 
 
 def say(line: str, *, stderr: bool = False) -> None:

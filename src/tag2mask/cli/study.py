@@ -27,6 +27,10 @@ def study(
         Path, typer.Argument(help="A TOML file, or the name of a shipped study.")
     ],
     work: Work = Path("work"),
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Another recipe than the study's, with the same voters."),
+    ] = None,
     set_: Overrides = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Show what is to do; compute nothing.")
@@ -40,6 +44,8 @@ def study(
     from tag2mask.pipeline.study_files import MARKDOWN, as_text_table, captions
 
     loaded, overrides = load_study(study), set_ or []
+    if recipe is not None:
+        loaded = loaded.model_copy(update={"recipe": recipe})
     if plan:
         planned = plan_study(loaded, work, overrides=overrides)
         console().print(_plan_table(planned))

@@ -1,18 +1,23 @@
 """Recipes: their schema, and how they are read."""
 
-from tag2mask.config.base import Schema
+from tag2mask.config.base import Crf, Schema
 from tag2mask.config.data_schema import (
     ClassFoldersData,
     CocoData,
+    CvatData,
     Data,
+    FiftyOneData,
     FolderData,
+    ImageFolderData,
     JsonData,
+    LabelStudioData,
     MultiHotData,
     VocData,
 )
 from tag2mask.config.image_text import (
     ClipModel,
     ConseModel,
+    DenseImageText,
     Gate,
     ImageText,
     OpenClipModel,
@@ -20,19 +25,16 @@ from tag2mask.config.image_text import (
     TinyModel,
 )
 from tag2mask.config.load import find_recipe, load_data, load_recipe, resolved
-from tag2mask.config.refining import (
-    Irnet,
-    IrnetLabels,
-    LabelCrf,
-    Unrefined,
-    VoteIrnet,
-    VoteRefiner,
-    VoterIrnet,
-    VoterRefiner,
-    Walk,
+from tag2mask.config.schema import Evaluate, Predict, Recipe, Report, Vote
+from tag2mask.config.segmenters import (
+    DeepLab,
+    Mask2Former,
+    Segformer,
+    Segment,
+    Segmenter,
+    Transformer,
 )
-from tag2mask.config.schema import Evaluate, Predict, Recipe, Report, Segment, Vote
-from tag2mask.config.training import Course, Network, Schedule, Training
+from tag2mask.config.training import Course, Schedule, Training
 from tag2mask.config.voters import (
     CaCl,
     CaClWeights,
@@ -40,8 +42,13 @@ from tag2mask.config.voters import (
     Classifier,
     Clims,
     ClimsWeights,
+    Saliency,
     Seeding,
     TagTraining,
+    TextCam,
+    TextViews,
+    TextVoter,
+    TrainedVoter,
     Voter,
 )
 
@@ -57,15 +64,22 @@ __all__ = [
     "CocoData",
     "ConseModel",
     "Course",
+    "Crf",
+    "CvatData",
     "Data",
+    "DeepLab",
+    "DenseImageText",
     "Evaluate",
+    "FiftyOneData",
     "FolderData",
     "Gate",
+    "ImageFolderData",
     "ImageText",
     "Irnet",
     "IrnetLabels",
     "JsonData",
-    "LabelCrf",
+    "LabelStudioData",
+    "Mask2Former",
     "MultiHotData",
     "Network",
     "OpenClipModel",
@@ -73,14 +87,21 @@ __all__ = [
     "Prompts",
     "Recipe",
     "Report",
+    "Saliency",
     "Schedule",
     "Schema",
     "Seeding",
+    "Segformer",
     "Segment",
+    "Segmenter",
     "TagTraining",
+    "TextCam",
+    "TextViews",
+    "TextVoter",
     "TinyModel",
+    "TrainedVoter",
     "Training",
-    "Unrefined",
+    "Transformer",
     "VocData",
     "Vote",
     "VoteIrnet",

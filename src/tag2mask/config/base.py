@@ -44,5 +44,5 @@ Dropouts = Annotated[
     AfterValidator(_none_twice),
     Field(min_length=1),
 ]
-Crf = Literal["none", "seeds", "irn_labels", "deeplab"]
+Crf = Literal["none", "seeds", "irnet", "deeplab"]
 Precision = Literal["32", "bf16"]

@@ -41,6 +41,10 @@ class AnyData(Schema):
     """Folder of index PNGs, 255 = ignore. Scores only; never training. "": none."""
     skip_bad: bool = False
     """Leave out images that cannot be read instead of stopping."""
+    review: str = "review.jsonl"
+    """File of marks as ``tag2mask serve`` writes them: train images marked "leave_out",
+    or "wrong_tags" while they have these tags, are left out. No file: no marks [ours].
+    "": none are honoured."""
 
 
 class FolderData(AnyData):
@@ -146,7 +150,76 @@ class MultiHotData(AnyData):
     """File of names, one a line, or the names: one for each place of a vector."""
 
 
-Data = FolderData | VocData | CocoData | ClassFoldersData | JsonData | MultiHotData
+class LabelStudioData(AnyData):
+    """Images, and choices that Label Studio exported as JSON."""
+
+    layout: Literal["label_studio"] = "label_studio"
+    images: str = "images"
+    tags: str = "label-studio.json"
+    field: str = "image"
+    """Key of a task's data that holds the image's address."""
+    control: str = ""
+    """Name of the <Choices> whose choices are tags; "": of all."""
+    classes: Classes = None
+    """As in ``folder``."""
+    splits: Splits = Splits()
+    """By ``split`` of a task's data."""
+
+
+class CvatData(AnyData):
+    """Images, and tags that CVAT exported as "CVAT for images 1.1"."""
+
+    layout: Literal["cvat"] = "cvat"
+    images: str = "images"
+    tags: str = "annotations.xml"
+    classes: Classes = None
+    """As in ``folder``."""
+    splits: Splits = Splits()
+    """By an image's subset."""
+
+
+class ExportSplits(Splits):
+    """Folders of an export's splits, as they are called on the Hugging Face hub."""
+
+    val: str = "validation"
+
+
+class ImageFolderData(AnyData):
+    """``imagefolder`` of Hugging Face datasets, with metadata beside the images."""
+
+    layout: Literal["image_folder"] = "image_folder"
+    metadata: str = "metadata.jsonl"
+    """In the folder of each split, or at the root."""
+    column: str = "tags"
+    """Its key for a tag, or a list of them; numbers are places in ``classes``."""
+    classes: Classes = None
+    """As in ``folder``."""
+    splits: ExportSplits = ExportSplits()
+
+
+class FiftyOneData(AnyData):
+    """FiftyOneImageClassificationDataset: one export, or one for each split."""
+
+    layout: Literal["fiftyone"] = "fiftyone"
+    images: str = "data"
+    labels: str = "labels.json"
+    classes: Classes = None
+    """As in ``folder``; none: the classes of the export."""
+    splits: ExportSplits = ExportSplits()
+
+
+Data = (
+    FolderData
+    | VocData
+    | CocoData
+    | ClassFoldersData
+    | JsonData
+    | MultiHotData
+    | LabelStudioData
+    | CvatData
+    | ImageFolderData
+    | FiftyOneData
+)
 
 
 def layout_of(table: Any) -> str:  # noqa: ANN401
@@ -162,6 +235,10 @@ DataTable = Annotated[
     | Annotated[CocoData, Tag("coco")]
     | Annotated[ClassFoldersData, Tag("class_folders")]
     | Annotated[JsonData, Tag("json")]
-    | Annotated[MultiHotData, Tag("multi_hot")],
+    | Annotated[MultiHotData, Tag("multi_hot")]
+    | Annotated[LabelStudioData, Tag("label_studio")]
+    | Annotated[CvatData, Tag("cvat")]
+    | Annotated[ImageFolderData, Tag("image_folder")]
+    | Annotated[FiftyOneData, Tag("fiftyone")],
     Discriminator(layout_of),
 ]

@@ -81,6 +81,14 @@ ImageTextTable = Annotated[
     | Annotated[TinyModel, Tag("tiny")],
     Discriminator(adapter_of),
 ]
+DenseImageText = ClipModel | ConseModel | TinyModel
+"""Those that tell what is where in an image."""
+DenseImageTextTable = Annotated[
+    Annotated[ClipModel, Tag("clip")]
+    | Annotated[ConseModel, Tag("conse")]
+    | Annotated[TinyModel, Tag("tiny")],
+    Discriminator(adapter_of),
+]
 
 
 class Prompts(Schema):

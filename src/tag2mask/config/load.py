@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from tag2mask.config.base import Schema
 from tag2mask.config.data_schema import Data, DataTable, layout_of
 from tag2mask.config.schema import Recipe
+from tag2mask.config.segmenters import KINDS, network_of, shared_keys
 from tag2mask.config.toml_files import find_shipped, read_toml
 from tag2mask.errors import RecipeError
 
@@ -32,7 +33,9 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     Args:
         path: A TOML file, or the name of a shipped recipe.
         overrides: The value is TOML; what is not TOML is taken as text. A table
-            replaces the one that is there.
+            replaces the one that is there. ``segment.network`` of another kind brings
+            its own defaults: of the file's table only the keys stay that say what is
+            learnt from and by which loss.
 
     Raises:
         RecipeError: With one line for each key that is unknown, missing or wrong.
@@ -71,8 +74,9 @@ def _validate(
     *,
     heading: str,
 ) -> Loaded:
-    for override in overrides:
-        keys, value = _parse(override)
+    parsed = [_parse(override) for override in overrides]
+    _leave_network(table, parsed)
+    for keys, value in parsed:
         _set(table, keys, value)
     try:
         # strict JSON accepts just what TOML can say: lists for tuples, text for paths
@@ -112,6 +116,19 @@ def _parse(override: str) -> tuple[list[str], Any]:
     except tomllib.TOMLDecodeError:
         return keys, value.strip()
     return keys, parsed["value"] if len(parsed) == 1 else value.strip()
+
+
+def _leave_network(
+    table: dict[str, Any], overrides: Sequence[tuple[list[str], Any]]
+) -> None:
+    """Drop what a file says of one network if another kind is asked for."""
+    segment = table.get("segment")
+    asked = [value for keys, value in overrides if keys == ["segment", "network"]]
+    kind = KINDS.get(str(asked[-1])) if asked else None
+    if kind is None or not isinstance(segment, dict):
+        return
+    if kind is not KINDS.get(network_of(segment)):
+        table["segment"] = {k: v for k, v in segment.items() if k in shared_keys()}
 
 
 def _set(table: dict[str, Any], keys: Sequence[str], value: object) -> None:
@@ -158,7 +175,7 @@ def _explain_unknown(key: str, layout: str) -> str:
     if table == "data" and key in _paths(Recipe, None):
         return f"layout {layout!r} has no such key; its keys are {', '.join(beside)}"
     if last in beside:
-        return "there is no such key with this method or adapter"
+        return "there is no such key with this method, adapter or network"
     if near := difflib.get_close_matches(last, beside, n=1):
         return f"there is no such key; did you mean {near[0]!r}?"
     elsewhere = [p for p in dict.fromkeys(known) if p.rpartition(".")[2] == last]

@@ -12,65 +12,41 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
 from tag2mask.config.base import Crf, Fraction, Name, Precision, Scales, Schema
 from tag2mask.config.data_schema import DataTable
-from tag2mask.config.refining import Unrefined, VoteIrnet, VoteRefinerTable
-from tag2mask.config.training import Training
-from tag2mask.config.voters import VoterTable
+from tag2mask.config.segmenters import DeepLab, SegmentTable
+from tag2mask.config.voters import TextCam, VoterTable
+
+Text = Annotated[str, Field(min_length=1)]
 
 
 class Vote(Schema):
     """How seeds are joined."""
 
-    tie: Literal["lowest_id"] = "lowest_id"
-    """A tie goes to the lowest class id, hence to background first."""
-    refine: VoteRefinerTable = Unrefined()
-    """What becomes of the voted labels. A pixel keeps as much support as voters gave it
-    the label that it ends with."""
-
-
-class Segment(Training):
-    """The segmenter and what it learns from."""
-
-    network: Literal["deeplab_v1", "deeplab_v2"] = "deeplab_v2"
-    rates: tuple[PositiveInt, ...] | None = None
-    """Dilation of each branch of the head, pixels of the feature map; none: those of
-    the paper, 12 for V1 and 6, 12, 18, 24 for V2 at output stride 8, half of them at
-    16. Taps beyond the crop learn nothing: small crops want smaller rates."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Probability of dropping a channel before the head while training."""
-    init_from: Name | None = None
-    """Voter whose trained backbone the segmenter starts from, the network of its first
-    dropout; none: ``weights``. It has learnt the tags, which short schedules lack
-    [ours]."""
-    labels: Literal["vote", "truth"] = "vote"
-    """``truth`` trains the fully supervised ceiling; its score says so."""
-    loss: Literal["positive_negative", "cross_entropy"] = "positive_negative"
-    min_support: Annotated[int, Field(ge=1, le=255)] = 2
-    """Votes that make a pixel clean, t in the paper."""
-    tau: PositiveFloat = 0.1
-    """Temperature of the prediction constraint; 1 in the paper, which collapses on
-    short schedules [ours]."""
-    complement: Literal["random", "assigned", "absent", "both"] = "absent"
-    """Where the class of the negative loss comes from: ``random`` [paper]."""
-    num_complements: PositiveInt = 1
-    """Classes drawn for each noisy pixel."""
-    weight_from: Literal["constrained", "plain", "eq4"] = "constrained"
-    cross_entropy_share: Fraction = 0.5
-    """Share of the steps, the first ones, that learn by cross-entropy: from scratch the
-    constrained loss calls all background on short schedules [ours]; 0 in the paper."""
-    logit_adjustment: Fraction = 0.0
-    """Takes this much of the labels' frequencies out of what is learnt, so that rare
-    classes are found: 0 minimises wrong pixels [paper], 1 the mean error of classes
-    (Menon et al., ICLR 2021)."""
-    loss_stride: Literal[1, 2, 4, 8] = 1
-    """The loss reads every n-th pixel of each row and column."""
-    colour_jitter: NonNegativeFloat = 0.3
+    mode: Literal["labels", "scores"] = "labels"
+    """``labels``: what most seeds say [paper]; ``scores``: the mean of the voters'
+    score maps, each with its background score, then one CRF [ours]. Support is the
+    number of seeds that say so in either case."""
+    tie: Literal["lowest_id", "probability"] = "lowest_id"
+    """Where labels tie: the lowest class id, hence background first, or the class with
+    the highest sum of the voters' normalised scores, then the lowest id."""
+    voters: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """Who may vote: names of tables or of single voters, such as
+    ``classifier-0.05-1``; none: all."""
+    weights: dict[Text, NonNegativeFloat] = Field(default_factory=dict)
+    """Of voters, by name of a table or of a single voter, which goes first; 1 if not
+    named, and 0 is absent [ours]."""
+    select: Literal["all", "agreement", "oracle"] = "all"
+    """Which of these vote: those solely best in at least one class, by IoU with the
+    vote of the others (``agreement``, of at least three [ours]) or with the ground
+    truth of the train split (``oracle`` [paper]: every score after it says so)."""
+    crf: Crf = "seeds"
+    """Of ``scores``."""
+    crf_shrink: Literal[1, 2, 4] = 1
+    """Of ``scores``: run the CRF on an image this many times smaller."""
 
 
 class Predict(Schema):
@@ -111,25 +87,30 @@ class Recipe(Schema):
     voters: dict[Name, VoterTable] = Field(default_factory=dict)
     """At least one, unless the segmenter learns from the truth."""
     vote: Vote = Vote()
-    segment: Segment = Segment()
+    segment: SegmentTable = DeepLab()
     predict: Predict = Predict()
     evaluate: Evaluate = Evaluate()
     report: Report = Report()
 
     @model_validator(mode="after")
     def _init_is_a_voter(self) -> "Recipe":
-        name = self.segment.init_from
-        if name is None:
+        if not isinstance(self.segment, DeepLab) or self.segment.init_from is None:
             return self
+        name = self.segment.init_from
         if name not in self.voters:
             raise ValueError(
                 f"segment.init_from names no voter: {name!r}; there are "
                 f"{', '.join(self.voters) or 'none'}"
             )
-        if self.voters[name].backbone != self.segment.backbone:
+        voter = self.voters[name]
+        if isinstance(voter, TextCam):
+            raise ValueError(
+                f"segment.init_from: voter {name!r} trains no network to start from"
+            )
+        if voter.backbone != self.segment.backbone:
             raise ValueError(
                 f"segment.init_from: voter {name!r} has the backbone "
-                f"{self.voters[name].backbone}, the segmenter {self.segment.backbone}"
+                f"{voter.backbone}, the segmenter {self.segment.backbone}"
             )
         return self
 
@@ -146,13 +127,14 @@ class Recipe(Schema):
                     f"voters.{name}.seed.alpha = 'agreement' needs another voter to "
                     f"agree with: add one, or choose 'otsu'"
                 )
-        supports = {"segment.min_support": self.segment.min_support}
-        if isinstance(self.vote.refine, VoteIrnet):
-            supports["vote.refine.min_support"] = self.vote.refine.min_support
-        for key, min_support in supports.items():
-            if min_support > num_voters:
-                raise ValueError(
-                    f"{key} ({min_support}) is more than there are voters "
-                    f"({num_voters})"
-                )
+        if self.segment.min_support > num_voters:
+            raise ValueError(
+                f"segment.min_support ({self.segment.min_support}) is more than there "
+                f"are voters ({num_voters})"
+            )
+        if self.vote.select == "agreement" and num_voters < 3:
+            raise ValueError(
+                f"vote.select = 'agreement' needs at least 3 voters, each of which is "
+                f"compared with the vote of the others; there are {num_voters}"
+            )
         return self

@@ -100,8 +100,12 @@ class Study(Schema):
     """For each key of the recipe the values that it takes."""
     subsets: Axes = Field(default_factory=dict)
     """For each key the values of which it takes every choice, the small ones first."""
+    panels: Annotated[int, Field(ge=0, le=50)] = 6
+    """Images that a picture shows as every row sees them, in studies of up to eight."""
     quoted: dict[str, float] = Field(default_factory=dict)
     """Published scores by the name of a row, mIoU in percent."""
+    others: dict[str, float] = Field(default_factory=dict)
+    """Published scores of methods that are not run: lines below the rows."""
     quoted_from: str = ""
     """Where they were published, and for which data."""
 
@@ -146,7 +150,10 @@ class Study(Schema):
         for name in self.quoted:
             if name not in names:
                 raise ValueError(f"quoted: no row is {name!r}{nearest(name, names)}")
-        if bool(self.quoted) != bool(self.quoted_from):
+        for name in self.others:
+            if name in names:
+                raise ValueError(f"others: {name!r} is a row; put it into quoted")
+        if bool(self.quoted or self.others) != bool(self.quoted_from):
             raise ValueError("quoted and quoted_from belong together: give both")
         return self
 

@@ -11,7 +11,8 @@ from pydantic import (
     model_validator,
 )
 
-from tag2mask.config.base import Precision, Schema
+from tag2mask.config.base import Fraction, Precision, Schema
+from tag2mask.models.resnet38d import FROZEN, RESNET38D
 
 
 class Course(Schema):
@@ -21,6 +22,9 @@ class Course(Schema):
     """Optimiser steps."""
     batch: PositiveInt = 10
     """Images per step."""
+    accumulate: PositiveInt = 1
+    """Equal parts that a batch is computed in, one after the other: a fraction of the
+    memory. The mean of their losses is minimised."""
     crop: Annotated[int, Field(ge=32, le=2048)] = 448
     """Side of the square crop, pixels."""
     rescale: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
@@ -31,12 +35,16 @@ class Course(Schema):
     learning_rate: PositiveFloat = 1e-3
     head_factor: PositiveFloat = 10.0
     """Learning rate of the head over that of the backbone [peer]."""
+    bias_factor: PositiveFloat = 1.0
+    """Learning rate of biases over that of their weights; 2 [peer]."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of SGD; AdamW has its own."""
     weight_decay: NonNegativeFloat = 5e-4
     schedule: Literal["poly", "cosine"] = "poly"
     power: PositiveFloat = 0.9
     """Exponent of the poly schedule."""
+    last_factor: Fraction = 0.0
+    """Learning rate at the end over the first: 0.02 takes 5e-3 down to 1e-4."""
     warmup: NonNegativeInt = 0
     """Steps in which the learning rate rises linearly from nothing."""
     clip_norm: PositiveFloat | None = None
@@ -49,12 +57,21 @@ class Course(Schema):
             raise ValueError(f"rescale must ascend, got {list(self.rescale)}")
         return self
 
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> "Course":
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"accumulate ({self.accumulate}) must divide batch ({self.batch})"
+            )
+        return self
+
 
 class Schedule(Course):
     """A course, and what of the backbone does not train."""
 
     freeze: tuple[str, ...] = ()
-    """Parts of the backbone that do not train, as ``blocks.0``."""
+    """Parts of the backbone that do not train, as ``blocks.0``. Where it is not told,
+    those of ``resnet38d`` are conv1a and the blocks b2 [peer]."""
     freeze_batch_norm: bool = True
     """Keep the backbone's running statistics and affine parameters [peer]."""
 
@@ -63,12 +80,14 @@ class Network(Schema):
     """A backbone and its weights."""
 
     backbone: str = "resnet50"
-    """Any timm model."""
+    """Any timm model, or ``resnet38d``."""
     weights: str = "hub"
-    """``hub`` (timm's ImageNet weights), ``none``, or a safetensors or pth file."""
+    """``hub`` (timm's ImageNet weights), ``none``, or a safetensors or pth file; a file
+    for ``resnet38d``, which no hub has."""
     backbone_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Further arguments of ``timm.create_model``, as ``pad_type = "same"``; ``mean``
-    and ``std`` of the inputs, one number in [0, 1] for all channels, else timm's."""
+    and ``std`` of the inputs, one number in [0, 1] for all channels, else timm's.
+    ``resnet38d`` has ``width`` beside them, a factor of its channels."""
     output_stride: Literal[8, 16, 32] = 16
     dilate: bool = True
     """Keep the receptive field by dilation where a stride is taken out."""
@@ -76,3 +95,9 @@ class Network(Schema):
 
 class Training(Schedule, Network):
     """A schedule and the network that it trains."""
+
+    @model_validator(mode="after")
+    def _freeze_as_published(self) -> "Training":
+        if self.backbone == RESNET38D and "freeze" not in self.model_fields_set:
+            object.__setattr__(self, "freeze", FROZEN)
+        return self

@@ -12,9 +12,10 @@ from pydantic import (
     model_validator,
 )
 
-from tag2mask.config.base import Crf, Dropouts, Precision, Scales, Schema
+from tag2mask.config.base import Crf, Dropouts, Fraction, Precision, Scales, Schema
 from tag2mask.config.image_text import (
     ClipModel,
+    DenseImageTextTable,
     Gate,
     ImageTextTable,
     Prompts,
@@ -22,10 +23,11 @@ from tag2mask.config.image_text import (
 from tag2mask.config.refining import Unrefined, VoterRefinerTable
 from tag2mask.config.training import Schedule, Training
 from tag2mask.data.classes import TEMPLATES
+from tag2mask.models.resnet38d import FROZEN, RESNET38D
 
 
-class CamInference(Schema):
-    """How activation maps are read off a trained classifier."""
+class CamViews(Schema):
+    """Which views of an image its activation maps are summed over."""
 
     scales: Scales = (0.5, 1.0, 1.5, 2.0)
     """Factors of the image's own size; the voter's scale multiplies each [peer]."""
@@ -34,7 +36,20 @@ class CamInference(Schema):
     contrast: bool = False
     """Take the mean over all tags off each tag's logits first [ours]; eq. 2 does not
     [paper]."""
+
+
+class CamInference(CamViews):
+    """How activation maps are read off a trained classifier."""
+
     precision: Precision = "32"
+
+
+class TextViews(CamViews):
+    """How activation maps are read off an image-text model."""
+
+    contrast: bool = True
+    """Take the mean over all classes' texts off each class's text first [ours]: what an
+    image has in common with all texts tells nothing of its places."""
 
 
 class Seeding(Schema):
@@ -67,11 +82,24 @@ class Seeding(Schema):
         return self
 
 
+class Saliency(Schema):
+    """Maps of what stands out, as a second teacher of a classifier (EPS, CVPR 2021)."""
+
+    folder: str
+    """Folder of grey pictures as large as the images, below ``data.root``: 255 stands
+    out. One for each image of the train split."""
+    tau: Fraction = 0.4
+    """Least share of a tag's map on what stands out; with less it is none of it
+    [paper]."""
+    balance: Fraction = 0.5
+    """Share of the foreground in the estimate, lambda [paper]."""
+
+
 class Classifier(Training):
     """A voter: the activation maps of a multi-label classifier (multi-seed, eq. 1-2).
 
-    Each dropout is a network of its own; each scale is another reading of it. Every
-    pair is one voter, named NAME-dropout-scale.
+    Each dropout is a network of its own, or a way to read the first; each scale is
+    another reading of it. Every pair is one voter, named NAME-dropout-scale.
     """
 
     method: Literal["classifier"] = "classifier"
@@ -83,6 +111,16 @@ class Classifier(Training):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dropout: Dropouts = (0.05, 0.10, 0.20, 0.30)
     """Probability of dropping a channel before the head [paper]."""
+    dropout_layer: Literal["auto", "dropout7", "b7"] = "auto"
+    """``dropout7`` is before the head, ``b7`` within the last block of ``resnet38d``,
+    whose own 0.5 it replaces. ``auto``: dropout7, but b7 where ``resnet38d`` learns
+    from saliency, as the network of EPS has no other [peer]."""
+    mode: Literal["train", "mc"] = "train"
+    """``train``: a network for each dropout [paper]. ``mc``: one, trained with the
+    first dropout, of which each voter reads every image without some channels: a
+    quarter of the trainings [ours]."""
+    saliency: Saliency | None = None
+    """None: tags alone."""
     scales: Scales = (1.0, 1.2)
     """Input scale of each voter; multiplies every scale of ``cam`` [paper]."""
     cam: CamInference = CamInference()
@@ -94,6 +132,23 @@ class Classifier(Training):
     def num_voters(self) -> int:
         """How many ballots the table casts."""
         return len(self.dropout) * len(self.scales)
+
+    @property
+    def last_dropout(self) -> Literal["dropout7", "b7"]:
+        """Which layer ``dropout`` is of."""
+        if self.dropout_layer != "auto":
+            return self.dropout_layer
+        has_b7 = self.backbone == RESNET38D
+        return "b7" if has_b7 and self.saliency is not None else "dropout7"
+
+    @model_validator(mode="after")
+    def _layer_is_there(self) -> "Classifier":
+        if self.dropout_layer == "b7" and self.backbone != RESNET38D:
+            raise ValueError(
+                f"dropout_layer = 'b7' is a block of {RESNET38D}; the backbone "
+                f"{self.backbone} has 'dropout7' only"
+            )
+        return self
 
 
 class TagTraining(Schedule):
@@ -150,6 +205,14 @@ class TextTaught(Training):
         """How many ballots the table casts."""
         return len(self.scales)
 
+    @model_validator(mode="after")
+    def _classifier_freezes_as_published(self) -> "TextTaught":
+        table = self.classifier
+        if self.backbone == RESNET38D and "freeze" not in table.model_fields_set:
+            frozen = table.model_copy(update={"freeze": FROZEN})
+            object.__setattr__(self, "classifier", frozen)
+        return self
+
 
 class CaClWeights(Schema):
     """Weights of the losses of CA-CL (eq. 14) [paper]."""
@@ -189,7 +252,34 @@ class Clims(TextTaught):
     gate: Gate = Gate(mode="fixed", theta=0.26)
 
 
-Voter = Classifier | CaCl | Clims
+class TextCam(Schema):
+    """A voter without training: texts against the places of an image.
+
+    The maps of an image-text model that tells what is where: the patches of a CLIP
+    vision transformer (MaskCLIP: Zhou et al., ECCV 2022), the feature map of a
+    classifier under ConSE. A class's text is the mean over ``prompts.templates``.
+    """
+
+    method: Literal["text_cam"]
+    image_text: DenseImageTextTable = ClipModel()
+    prompts: Prompts = Prompts()
+    suppress_words: bool = False
+    """Take the mean over a class's background words off its text [ours]."""
+    scales: Scales = (1.0,)
+    """Input scale of each voter; multiplies every scale of ``cam``."""
+    cam: TextViews = TextViews()
+    seed: Seeding = Seeding()
+
+    @property
+    def num_voters(self) -> int:
+        """How many ballots the table casts."""
+        return len(self.scales)
+
+
+TrainedVoter = Classifier | CaCl | Clims
+TextVoter = CaCl | Clims | TextCam
+"""Those that read texts."""
+Voter = TrainedVoter | TextCam
 
 
 def method_of(table: Any) -> str:  # noqa: ANN401
@@ -202,6 +292,7 @@ def method_of(table: Any) -> str:  # noqa: ANN401
 VoterTable = Annotated[
     Annotated[Classifier, Tag("classifier")]
     | Annotated[CaCl, Tag("ca_cl")]
-    | Annotated[Clims, Tag("clims")],
+    | Annotated[Clims, Tag("clims")]
+    | Annotated[TextCam, Tag("text_cam")],
     Discriminator(method_of),
 ]

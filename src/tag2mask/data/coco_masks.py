@@ -1,7 +1,7 @@
 """Draw the instances of COCO as index masks: ground truth, for scores only."""
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from tag2mask.data.classes import with_background
 from tag2mask.data.coco_file import categories_of, read_coco
+from tag2mask.data.run_lengths import decode_runs, fill_runs, read_runs
 from tag2mask.errors import DatasetError
 from tag2mask.functional.shapes import IGNORE
 
@@ -100,7 +101,7 @@ class CocoMasks:
             ValueError: If the outline is none, saying why.
         """
         if isinstance(outline, dict):
-            return _decode(outline, height, width)
+            return decode_runs(outline, height, width)
         if not isinstance(outline, list) or not outline:
             raise ValueError("it has no outline")
         far = height + width
@@ -110,56 +111,9 @@ class CocoMasks:
             if not all(-far <= number <= 2 * far for number in polygon):
                 raise ValueError("a corner of a polygon is far outside of the image")
         codes = self._coder.frPyObjects([list(each) for each in outline], height, width)
-        parts = [_fill(_read_runs(each["counts"]), height, width) for each in codes]
+        parts = [fill_runs(read_runs(each["counts"]), height, width) for each in codes]
         union: np.ndarray = np.logical_or.reduce(parts)
         return union
-
-
-def _decode(
-    code: Mapping[str, Any], height: int, width: int
-) -> Bool[np.ndarray, "h w"]:
-    """Return the pixels of a run-length code, its runs being listed or compressed."""
-    counts = code.get("counts")
-    if code.get("size") != [height, width]:
-        raise ValueError(f"its size is not that of the image, {height}x{width}")
-    if isinstance(counts, str):
-        return _fill(_read_runs(counts.encode()), height, width)
-    return _fill(counts if isinstance(counts, array) else [], height, width)
-
-
-def _fill(runs: Sequence[int], height: int, width: int) -> Bool[np.ndarray, "h w"]:
-    """Lay runs outside and inside, in turn, down one column after the other."""
-    if min(runs, default=0) < 0 or sum(runs) != height * width:
-        raise ValueError("the runs of its code do not fill the image")
-    inside = np.arange(len(runs)) % 2 == 1
-    return np.repeat(inside, runs).reshape(width, height).T
-
-
-def _read_runs(code: bytes) -> list[int]:
-    """Read the runs of COCO's compressed form.
-
-    A run is written in groups of five bits, the lowest first, each in one character
-    from "0" upwards; a sixth bit says that more follow, and the fifth bit of the last
-    group is the sign. From the fourth run on it is the difference from the last run
-    but one.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for character in code:
-        group = character - ord("0")
-        if not 0 <= group < 64 or shift > 50:
-            raise ValueError("its compressed code is damaged")
-        value |= (group & 31) << shift
-        shift += 5
-        if group & 32:
-            continue
-        if group & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise ValueError("its compressed code is cut off")
-    return runs
 
 
 def _compact(outline: Any) -> Any:  # noqa: ANN401

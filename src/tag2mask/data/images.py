@@ -1,61 +1,25 @@
-"""Read photographs of many formats to RGB, with errors that name the file."""
-
-import os
-import struct
-from pathlib import Path
-from typing import NoReturn
+"""Photographs of a data set, with errors that name the file."""
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image
 
 from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.errors import DatasetError
+from tag2mask.pictures import SUFFIXES, decode_image, image_files, is_image, read_image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-_CURE = "replace or remove it, or set data.skip_bad=true"
+__all__ = [
+    "SUFFIXES",
+    "decode_image",
+    "image_files",
+    "is_image",
+    "read_image",
+    "read_indexed",
+]
+
 _CHANGED = (
     "it has changed since it was indexed: put the old file back, or run the recipe "
     "again to index the images anew"
 )
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What turns a picture upright, by its EXIF orientation."""
-
-
-def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Return an image's pixels as RGB, turned upright as its EXIF data says.
-
-    Transparency is dropped; 16-bit channels keep their upper 8 bits; of several pages
-    or frames the first counts. EXIF data that cannot be read does not count.
-
-    Raises:
-        DatasetError: If the file is missing, truncated, no image or stores floats,
-            naming it.
-    """
-    try:
-        with Image.open(path) as picture:
-            _refuse_bomb(picture)
-            rgb = _rgb(picture)
-            turn = _TURNS.get(_orientation(picture))
-            return np.array(rgb if turn is None else rgb.transpose(turn))
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: there is no such image") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DatasetError(
-            f"{path} is too large to be a photograph: {error}; {_CURE}"
-        ) from None
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
-        raise DatasetError(
-            f"{path} cannot be read as an image ({error}); {_CURE}"
-        ) from None
 
 
 def read_indexed(index: Index, image: ImageRecord) -> UInt8[np.ndarray, "h w 3"]:
@@ -76,62 +40,3 @@ def read_indexed(index: Index, image: ImageRecord) -> UInt8[np.ndarray, "h w 3"]
             f"{image.height}; {_CHANGED}"
         )
     return pixels
-
-
-def _refuse_bomb(picture: Image.Image) -> None:
-    """Make an error of what is only a warning, without a filter that threads share."""
-    pixels, most = picture.width * picture.height, Image.MAX_IMAGE_PIXELS
-    if most is not None and pixels > most:
-        raise Image.DecompressionBombError(f"{pixels} pixels, at most {most}")
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):  # converting would clip what is above 255
-        grey = np.asarray(picture).astype(np.int64) >> 8
-        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if picture.mode == "F":  # converting would take 0..1 for black
-        raise ValueError("it stores floats; save it with 8 or 16 bits")
-    if picture.mode == "P":  # with transparency it converts by way of RGBA only
-        picture = picture.convert("RGBA")
-    return picture.convert("RGB")
-
-
-def _orientation(picture: Image.Image) -> int:
-    try:
-        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
-        return 1
-
-
-def image_files(folder: Path) -> dict[str, list[Path]]:
-    """Find the images below a folder, by name: the relative path without suffix.
-
-    Two files that differ in their suffix only share a name; the caller decides.
-
-    Raises:
-        DatasetError: If a folder below cannot be read, naming it.
-    """
-    paths = []
-    for inside, _, names in os.walk(folder, onerror=_refuse_folder):
-        paths += [Path(inside, name) for name in names]
-    found: dict[str, list[Path]] = {}
-    for path in sorted(filter(is_image, paths)):
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        found.setdefault(name, []).append(path)
-    return found
-
-
-def is_image(path: Path) -> bool:
-    """Whether a path is a file that is named like an image.
-
-    ``._`` files, which macOS puts beside photographs, are none.
-    """
-    is_named = path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
-    return is_named and path.is_file()
-
-
-def _refuse_folder(error: OSError) -> NoReturn:
-    raise DatasetError(
-        f"{error.filename} cannot be read: {error.strerror}; allow it, or move the "
-        f"folder elsewhere"
-    ) from None

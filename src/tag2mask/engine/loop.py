@@ -27,7 +27,10 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 __all__ = ["CHECKPOINT", "Batch", "Learner", "Length", "Losses", "fit"]
 
 _REPORTS = 50
-_LESS_MEMORY = "lower batch or crop, raise output_stride, or set precision = 'bf16'"
+_LESS_MEMORY = (
+    "raise accumulate, lower batch or crop, raise output_stride, or set precision = "
+    "'bf16'"
+)
 _MOST_LOADERS = 8  # more fill the shared memory of a container and bring nothing
 
 
@@ -39,12 +42,17 @@ class Length(NamedTuple):
         batch: Samples per step.
         clip_norm: Greatest norm of the gradient; None does not clip.
         precision: Of the forward pass: ``32`` or ``bf16``.
+        accumulate: Equal parts of a batch that are computed one after the other. The
+            mean of their losses is minimised, which is the loss of the whole batch
+            where that is a mean over images, or over pixels of which each part has as
+            many, and where no batch norm learns; parts hold a fraction of the memory.
     """
 
     steps: int
     batch: int
     clip_norm: float | None
     precision: Literal["32", "bf16"]
+    accumulate: int = 1
 
 
 @explain_full_memory(_LESS_MEMORY)
@@ -122,13 +130,12 @@ class _Update:
 
     def __call__(self, batch: Batch, step: int) -> dict[str, float]:
         """Make one step and return its losses and what else is watched."""
-        learner, clip_norm = self._learner, self._length.clip_norm
-        losses = learner.losses_of(self.model, batch, step - 1)
-        values = _read({**losses.terms, **losses.watched})
-        for name in losses.terms:
-            _refuse_infinite(f"loss {name!r}", values[name], step)
+        clip_norm = self._length.clip_norm
         self._optimizer.zero_grad(set_to_none=True)
-        self._fabric.backward(torch.stack(list(losses.terms.values())).sum())
+        means = _Means()
+        for part in _parts(batch, self._length.accumulate):
+            means.add(self._learn(part, step))
+        values = means.take()
         if clip_norm is not None:
             norm = self._fabric.clip_gradients(
                 self.model,
@@ -139,7 +146,17 @@ class _Update:
             values["gradient_norm"] = float(norm)  # type: ignore[arg-type]
             _refuse_infinite("the gradient's norm", values["gradient_norm"], step)
         self._optimizer.step()
-        learner.schedule.step()
+        self._learner.schedule.step()
+        return values
+
+    def _learn(self, batch: Batch, step: int) -> dict[str, float]:
+        """Add the gradient of a part of a batch; return what it yields."""
+        losses = self._learner.losses_of(self.model, batch, step - 1)
+        values = _read({**losses.terms, **losses.watched})
+        for name in losses.terms:
+            _refuse_infinite(f"loss {name!r}", values[name], step)
+        total = torch.stack(list(losses.terms.values())).sum()
+        self._fabric.backward(total / self._length.accumulate)
         return values
 
 
@@ -158,6 +175,16 @@ class _Means:
         means = {name: sum(each) / len(each) for name, each in self._values.items()}
         self._values.clear()
         return means
+
+
+def _parts(batch: Batch, count: int) -> Iterator[Batch]:
+    """Cut every tensor of a batch into equal parts."""
+    if count == 1:
+        yield batch
+        return
+    cut = {name: values.chunk(count) for name, values in batch.items()}
+    for number in range(count):
+        yield {name: parts[number] for name, parts in cut.items()}
 
 
 def _read(tensors: Mapping[str, Tensor]) -> dict[str, float]:

@@ -5,7 +5,7 @@ nothing is pickled, and memory holds a few images per worker however many there 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -45,19 +45,31 @@ def map_images(
                 yield function(item)
                 advance(1)
             return
-        with _one_torch_thread(), ThreadPoolExecutor(runtime.workers) as pool:
-            pending: deque[Future[Result]] = deque()
-            try:
-                for item in items:
-                    pending.append(pool.submit(function, item))
-                    if len(pending) >= _AHEAD * runtime.workers:
-                        yield pending.popleft().result()
-                        advance(1)
-                while pending:
+        with _one_torch_thread():
+            for result in in_threads(function, items, workers=runtime.workers):
+                yield result
+                advance(1)
+
+
+def in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int
+) -> Iterator[Result]:
+    """Yield ``function(item)`` for each item, in their order, computed by threads.
+
+    The items are made in the calling thread, meanwhile, and never more than a few per
+    worker at a time. Exceptions: as in ``map_images``.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        pending: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) >= _AHEAD * workers:
                     yield pending.popleft().result()
-                    advance(1)
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def for_each_image(

@@ -25,7 +25,7 @@ def pairs_within(radius: int) -> tuple[Pair, ...]:
 
     The second pixel lies at a distance strictly below the radius. Their path is the
     pixels of the rectangle between them whose squared distance from the line through
-    both is below 1 (IRNet, section 3.2; Ahn et al., CVPR 2019). It never leaves an
+    both is below 1, as in the code of IRNet (Ahn et al., CVPR 2019). It never leaves an
     image that holds both ends.
 
     Args:

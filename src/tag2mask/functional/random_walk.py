@@ -1,4 +1,4 @@
-"""Random walk of scores between edges (IRNet; Ahn et al., CVPR 2019, section 4.3).
+"""Random walk of scores between edges (IRNet; Ahn et al., CVPR 2019).
 
 Scores spread to near pixels unless an edge lies between. The transition matrix T is as
 large as the square of the number of pixels, but each of its rows holds one small
@@ -24,7 +24,7 @@ _Window = tuple[EllipsisType, slice, slice]
 def affinity(
     edges: Float[Tensor, "*b h w"], *, radius: int = 5, beta: float = 10.0
 ) -> Float[Tensor, "*b n h w"]:
-    """Say how easily a walker passes between near pixels (IRNet, eq. 3 and 11).
+    """Say how easily a walker passes between near pixels.
 
     ``(1 - max edge on the path)^beta``, of each pair of ``pairs_within(radius)``, at
     the pair's first pixel; 0 where the second lies outside the image. It is symmetric;
@@ -67,7 +67,7 @@ def random_walk(
     beta: float = 10.0,
     num_steps: int = 256,
 ) -> Float[Tensor, "*b k h w"]:
-    """Let scores walk: ``T^num_steps`` applied to each map (IRNet, eq. 12).
+    """Let scores walk: ``T^num_steps`` applied to each map.
 
     One step replaces a value by the mean over its neighbourhood, weighted by
     `affinity`, with weight 1 for itself; pixels outside the image take no part. So a
@@ -104,8 +104,8 @@ def random_walk(
     walked = [
         _walk_compiled(each, near, radius=radius, num_steps=num_steps)
         for each, near in zip(
-            maps.reshape(-1, *maps.shape[-3:]),
-            affinities.reshape(-1, *affinities.shape[-3:]),
+            maps[None].flatten(0, -4),
+            affinities[None].flatten(0, -4),
             strict=True,
         )
     ]
@@ -138,9 +138,9 @@ def walk_by_shifts(
         behind = _window(reach - down, reach - right, height, width)
         terms.append((near[..., number, :, :][here], ahead))
         terms.append((near[..., number, :, :][behind], behind))
-    weight = sum(
-        (each for each, _ in terms), torch.zeros_like(near[..., 0, :, :][here])
-    )
+    weight = torch.zeros_like(maps[..., :1, :, :])
+    for each, _ in terms:
+        weight += each
     share = 1 / (1 + weight)
     before, after = _pad(maps, reach), _pad(torch.zeros_like(maps), reach)
     for _ in range(num_steps):

@@ -10,19 +10,15 @@ Several lattices share one table of values, a row for each vertex, and one list 
 vertices for each pixel, so that one pass over the pixels serves all of them. Row 0 is
 no vertex: it stands for the neighbours that vertices at the rim lack, and stays zero.
 
-Rows hold one value a label, padded to a multiple of ``LANES``, so that loops over them
-vectorise; all arrays of rows are contiguous. Energies are logarithms to base 2.
+Rows hold one value a label, padded to a multiple of ``LANES``; all arrays of rows are
+contiguous.
 """
 
-from collections.abc import Callable
-
-import llvmlite.ir as ir  # type: ignore[import-untyped]
 import numpy as np
 from numba import njit
-from numba.core import types
-from numba.core.typing.templates import Signature
-from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from tag2mask.kernels.lanes import LANES, add_scaled, load, scaled, store
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -30,8 +26,6 @@ Rows = NDArray[np.uint32]
 """Rows of the table of values; unsigned, so that no index is tested for its sign."""
 Keys = NDArray[np.int64]
 
-LANES = 8
-"""Values that one vector instruction works on."""
 SCALE = np.float32(np.sqrt(2 / 3))
 """Ratio that gives splat, blur and slice together unit variance (section 3.1)."""
 STEPS = np.array(
@@ -51,57 +45,8 @@ The last axis undoes the others, so its step is minus their sum. Keys are sums m
 such vector that lattice reduction finds has length 6351 for d = 5.
 """
 _SPREAD = np.int64(0x1E3779B97F4A7C15)
-_ROUND = np.float32(12582912.0)  # 1.5 * 2**23: float32 beside it are whole numbers
-_ROUND_BITS = np.int32(0x4B400000)
-_ONE_BITS = np.int32(0x3F800000)
-_LN_2 = np.float32(np.log(2))
-_FLUSHED = np.float32(-60.0)
-
-
-def _lower_add_scaled(
-    _typing: object,
-    target: types.Type,
-    _to: types.Type,
-    source: types.Type,
-    _start: types.Type,
-    _weight: types.Type,
-) -> tuple[Signature, Callable[..., ir.Value]]:
-    """``target.flat[to + i] += weight * source.flat[start + i]`` for ``LANES`` values.
-
-    A loop over so few values would spend most of its time on the question whether the
-    arrays overlap: without it, `update` takes a third to a half longer.
-    """
-    signature = types.void(target, types.intp, source, types.intp, types.float32)
-    vector = ir.VectorType(ir.FloatType(), LANES)
-    unset = ir.Constant(vector, ir.Undefined)
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-
-    def emit(
-        context: ir.Value,
-        builder: ir.IRBuilder,
-        signature: Signature,
-        arguments: list[ir.Value],
-    ) -> ir.Value:
-        places = []
-        for array in (0, 2):
-            kind = context.make_array(signature.args[array])
-            data = kind(context, builder, arguments[array]).data
-            place = builder.gep(data, [arguments[array + 1]])
-            places.append(builder.bitcast(place, vector.as_pointer()))
-        first = ir.Constant(ir.IntType(32), 0)
-        weight = builder.insert_element(unset, arguments[4], first)
-        weight = builder.shuffle_vector(weight, unset, zeros)
-        values = builder.load(places[1], align=4)
-        scaled = builder.fmul(values, weight, flags=("fast",))
-        total = builder.load(places[0], align=4)
-        total = builder.fadd(total, scaled, flags=("fast",))
-        builder.store(total, places[0], align=4)
-        return context.get_dummy_value()
-
-    return signature, emit
-
-
-_add_scaled: Callable[..., None] = intrinsic(_lower_add_scaled)
+_BLOCK = 64
+"""Points whose simplices are found together, vector by vector."""
 
 
 @njit(cache=True, nogil=True)
@@ -115,24 +60,162 @@ def _slot(key: np.int64, keys: Keys, table: Ints) -> np.int64:
 
 
 @njit(cache=True, nogil=True)
-def _grow(keys: Keys, table: Ints) -> tuple[Keys, Ints]:
-    """Twice the room; a table stays at most half full, so probes stay short."""
+def _grow(
+    keys: Keys, table: Ints, mass: Floats, num_cells: int
+) -> tuple[Keys, Ints, Floats]:
+    """Twice the room; a table stays at most a quarter full, so probes stay short."""
     more_keys = np.empty(2 * keys.size, np.int64)
     more_keys[: keys.size] = keys
+    more_mass = np.zeros(2 * keys.size, np.float32)
+    more_mass[: keys.size] = mass
     more_table = np.full(2 * table.size, -1, np.int32)
-    for cell in range(keys.size):
+    for cell in range(num_cells):
         more_table[_slot(keys[cell], more_keys, more_table)] = cell
-    return more_keys, more_table
+    return more_keys, more_table, more_mass
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _find_simplices(
+    features: Floats,
+    start: int,
+    scales: Floats,
+    simplices: tuple[Ints, Floats, Ints],
+) -> None:
+    """Find the simplex around each of some points, axis by axis.
+
+    Args:
+        features: d x points.
+        start: The first of the points, as many as the simplices have columns.
+        scales: What each dimension is multiplied by on its way into the hyperplane.
+        simplices: Three times axes x points, to write: the vertex of remainder 0, over
+            d + 1; what is left of the point from there; the place of each of these
+            residuals, from the largest.
+    """
+    multiple, residual, rank = simplices
+    axes, size = residual.shape
+    per_axis = np.float32(1 / axes)
+    width = np.float32(axes)
+    sums = np.zeros(size, np.float32)
+    excess = np.zeros(size, np.int32)
+    rank[:] = 0
+    for i in range(axes - 1, -1, -1):
+        for p in range(size):
+            coordinate = sums[p]
+            if i > 0:
+                scaled = features[i - 1, start + p] * scales[i - 1]
+                coordinate -= np.float32(i) * scaled
+                sums[p] += scaled
+            nearest = np.floor(coordinate * per_axis + np.float32(0.5))
+            multiple[i, p] = np.int32(nearest)
+            excess[p] += np.int32(nearest)
+            residual[i, p] = coordinate - nearest * width
+    for i in range(axes - 1):
+        for j in range(i + 1, axes):
+            for p in range(size):
+                ahead = np.int32(residual[i, p] < residual[j, p])
+                rank[i, p] += ahead
+                rank[j, p] += np.int32(1) - ahead
+    # multiples that do not sum to zero: move those that were rounded the most; they
+    # are off by at most axes / 2 in all, so that none moves twice
+    for i in range(axes):
+        for p in range(size):
+            place = rank[i, p] + excess[p]
+            turns = np.int32(place >= axes) - np.int32(place < 0)
+            rank[i, p] = place - turns * np.int32(axes)
+            multiple[i, p] -= turns
+            residual[i, p] += np.float32(turns) * width
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
+def _enter(
+    simplices: tuple[Ints, Floats, Ints],
+    steps: Keys,
+    known: tuple[Keys, Ints, Floats],
+    num_cells: int,
+    vertices: Rows,
+    weights: Floats,
+    origin: tuple[int, int],
+    axes: int,
+) -> int:
+    """Do what `_find_vertices` does, for simplices of this many corners."""
+    multiple, residual, rank = simplices
+    keys, table, mass = known
+    first, column = origin
+    size = residual.shape[1]
+    dim = axes - 1
+    mask = table.size - 1
+    per_axis = np.float32(1 / axes)
+    ordered = np.empty(axes, np.float32)
+    step_of = np.empty(axes, np.int64)
+    for p in range(size):
+        key = np.int64(0)
+        for i in range(axes):
+            place = rank[i, p]
+            ordered[place] = residual[i, p]
+            step_of[place] = steps[i]
+            key -= np.int64(multiple[i, p]) * steps[i]
+        # one step along each axis, from the largest residual's on
+        for r in range(axes):
+            if r == 0:
+                weight = 1 - (ordered[0] - ordered[dim]) * per_axis
+            else:
+                weight = (ordered[dim - r] - ordered[dim - r + 1]) * per_axis
+            position = (key * _SPREAD >> 32) & mask
+            while True:
+                cell = table[position]
+                if cell < 0:
+                    cell = np.int32(num_cells)
+                    keys[cell] = key
+                    table[position] = cell
+                    num_cells += 1
+                    break
+                if keys[cell] == key:
+                    break
+                position = (position + 1) & mask
+            mass[cell] += weight
+            weights[p, column + r] = weight
+            vertices[p, column + r] = first + cell
+            key += step_of[dim - r]
+    return num_cells
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _find_vertices(
+    simplices: tuple[Ints, Floats, Ints],
+    steps: Keys,
+    known: tuple[Keys, Ints, Floats],
+    num_cells: int,
+    vertices: Rows,
+    weights: Floats,
+    origin: tuple[int, int],
+) -> int:
+    """Look up, or enter, the vertices of some simplices; return how many there are.
+
+    Args:
+        simplices: Multiples, residuals and ranks, from `_find_simplices`.
+        steps: What a step along each axis adds to a key.
+        known: Keys by cell, cells by slot, sum of weights by cell; with enough room
+            for as many new cells as the simplices have vertices.
+        num_cells: Number of cells so far.
+        vertices: points x corners, to write.
+        weights: points x corners, to write.
+        origin: First row and first column of the lattice in these.
+    """
+    # dimensions as constants, whose loops are rolled out
+    if steps.size == 6:
+        return _enter(simplices, steps, known, num_cells, vertices, weights, origin, 6)
+    return _enter(simplices, steps, known, num_cells, vertices, weights, origin, 3)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def build_lattice(
     features: Floats, first: int, column: int, vertices: Rows, weights: Floats
-) -> tuple[Rows, int]:
+) -> tuple[Rows, Floats]:
     """Find the vertices around each point and the neighbours of each vertex.
 
     Args:
-        features: points x d, in standard deviations; d is 2 or 5, and below 1e5.
+        features: d x points, in standard deviations; d is 2 or 5, and values are
+            below 1e5.
         first: Row of the table of values at which this lattice begins; at least 1.
         column: Where the d + 1 columns of this lattice begin in the next two.
         vertices: points x corners; filled with rows of the table of values.
@@ -140,9 +223,9 @@ def build_lattice(
             one for each point and lattice.
 
     Returns:
-        The path that `blur` walks, and the number of vertices.
+        The path that `blur` walks, and the sum of the weights at each vertex.
     """
-    num_points, dim = features.shape
+    dim, num_points = features.shape
     axes = dim + 1
     scales = np.empty(dim, np.float32)
     for i in range(dim):
@@ -152,72 +235,28 @@ def build_lattice(
     steps[dim] = -STEPS[:dim].sum()
 
     keys = np.empty(1 << 13, np.int64)
-    table = np.full(1 << 14, -1, np.int32)
+    table = np.full(1 << 15, -1, np.int32)
+    mass = np.zeros(keys.size, np.float32)
     num_cells = 0
-    per_axis = np.float32(1 / axes)
-    residual = np.empty(axes, np.float32)
-    multiple = np.empty(axes, np.int64)
-    rank = np.empty(axes, np.int64)
-    ordered = np.empty(axes, np.float32)
-    axis_of = np.empty(axes, np.int64)
-    for point in range(num_points):
-        # into the hyperplane, then the nearest multiple of axes in each coordinate
-        total = np.float32(0)
-        excess = 0
-        for i in range(dim, -1, -1):
-            coordinate = total
-            if i > 0:
-                scaled = features[point, i - 1] * scales[i - 1]
-                coordinate -= i * scaled
-                total += scaled
-            nearest = np.floor(coordinate * per_axis + np.float32(0.5))
-            multiple[i] = np.int64(nearest)
-            excess += multiple[i]
-            residual[i] = coordinate - nearest * axes
-            rank[i] = 0
-        for i in range(dim):
-            for j in range(i + 1, axes):
-                ahead = residual[i] < residual[j]
-                rank[i] += ahead
-                rank[j] += not ahead
-        # multiples that do not sum to zero: move those that were rounded the most
-        key = np.int64(0)
-        for i in range(axes):
-            place = rank[i] + excess
-            while place >= axes:
-                place -= axes
-                multiple[i] -= 1
-                residual[i] += axes
-            while place < 0:
-                place += axes
-                multiple[i] += 1
-                residual[i] -= axes
-            ordered[place] = residual[i]
-            axis_of[place] = i
-            key -= multiple[i] * steps[i]
-        # the simplex: one step along each axis, from the largest residual's on
-        for r in range(axes):
-            if r == 0:
-                weight = 1 - (ordered[0] - ordered[dim]) * per_axis
-            else:
-                weight = (ordered[dim - r] - ordered[dim - r + 1]) * per_axis
-            weights[point, column + r] = weight
-            cell = vertices[point - 1, column + r] - first if point > 0 else -1
-            if cell < 0 or keys[cell] != key:
-                position = _slot(key, keys, table)
-                cell = table[position]
-                if cell < 0:
-                    if num_cells == keys.size:
-                        keys, table = _grow(keys, table)
-                        position = _slot(key, keys, table)
-                    cell = num_cells
-                    keys[cell] = key
-                    table[position] = cell
-                    num_cells += 1
-            vertices[point, column + r] = first + cell
-            key += steps[axis_of[dim - r]]
-
-    return _paths(steps, keys, table, num_cells, first), num_cells
+    multiple = np.empty((axes, _BLOCK), np.int32)
+    residual = np.empty((axes, _BLOCK), np.float32)
+    rank = np.empty((axes, _BLOCK), np.int32)
+    for start in range(0, num_points, _BLOCK):
+        if num_cells + axes * _BLOCK > keys.size:
+            keys, table, mass = _grow(keys, table, mass, num_cells)
+        size = min(_BLOCK, num_points - start)
+        simplices = multiple[:, :size], residual[:, :size], rank[:, :size]
+        _find_simplices(features, start, scales, simplices)
+        num_cells = _find_vertices(
+            simplices,
+            steps,
+            (keys, table, mass),
+            num_cells,
+            vertices[start : start + size],
+            weights[start : start + size],
+            (first, column),
+        )
+    return _paths(steps, keys, table, num_cells, first), mass[:num_cells].copy()
 
 
 @njit(cache=True, nogil=True)
@@ -251,31 +290,34 @@ def blur(values: Floats, path: Rows) -> None:
     """Mix each vertex with its neighbours along each axis, by 1/2, 1, 1/2, in place.
 
     Args:
-        values: rows x labels; row 0 must be zero.
+        values: rows x labels, a multiple of ``LANES``; row 0 must be zero.
         path: Rows in the order in which they lie along the axes, each line of
             neighbours begun and ended by 0; paths of several lattices may be joined.
     """
-    num_labels = values.shape[1]
-    before = np.zeros(num_labels, np.float32)
-    here = np.zeros(num_labels, np.float32)
-    current = np.uint32(0)
+    length = values.shape[1]
+    before = np.zeros(length, np.float32)
+    here = np.zeros(length, np.float32)
+    half = np.float32(0.5)
+    current = np.uint64(0)
     for following in path:
-        after = values[following]
         # a product, for the ends of short lines make a branch hard to foretell
         keep = np.float32(current > 0)
-        half = keep * np.float32(0.5)
-        out = values[current]
-        for c in range(num_labels):
-            out[c] = keep * here[c] + half * (before[c] + after[c])
-            before[c] = here[c]
-            here[c] = after[c]
-        current = following
+        for c in range(0, length, LANES):
+            after = load(values, following * length + c)
+            middle = load(here, c)
+            mixed = scaled(middle, keep)
+            mixed = add_scaled(mixed, load(before, c), keep * half)
+            mixed = add_scaled(mixed, after, keep * half)
+            store(values, current * length + c, mixed)
+            store(before, c, middle)
+            store(here, c, after)
+        current = np.uint64(following)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def normalise(
-    num_rows: int,
     path: Rows,
+    mass: Floats,
     columns: tuple[int, int],
     vertices: Rows,
     weights: Floats,
@@ -285,85 +327,27 @@ def normalise(
 
     Changes ``weights``, after which splat, blur and slice apply
     ``strength * D**-1/2 K D**-1/2``. Any gain of the blur itself cancels.
-    """
-    values = np.zeros((num_rows, 1), np.float32)
-    for point in range(vertices.shape[0]):
-        for r in range(columns[0], columns[1]):
-            values[vertices[point, r], 0] += weights[point, r]
-    blur(values, path)
-    for point in range(vertices.shape[0]):
-        total = np.float32(0)
-        for r in range(columns[0], columns[1]):
-            total += weights[point, r] * values[vertices[point, r], 0]
-        factor = np.sqrt(strength / total)
-        for r in range(columns[0], columns[1]):
-            weights[point, r] *= factor
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def update(
-    evidence: Floats,
-    vertices: Rows,
-    weights: Floats,
-    sliced: Floats,
-    splat: Floats,
-    marginals: Floats,
-) -> None:
-    """Slice all lattices, take the softmax, and splat it again, pixel by pixel.
-
-    A pixel's row of labels stays in the first cache from reading to writing.
 
     Args:
-        evidence: pixels x labels: minus the unary energy.
-        vertices: pixels x vertices of all lattices.
-        weights: pixels x vertices of all lattices.
-        sliced: rows x labels: blurred values to read. No rows: nothing is added.
-        splat: rows x labels: values to add to. No rows: nothing is splat.
-        marginals: pixels x labels, to write. No pixels: nothing is written.
+        path: Of one lattice.
+        mass: The sum of the weights at each row of the table of values, 0 in the rows
+            of other lattices; is blurred.
+        columns: Where this lattice begins and ends in the next two.
+        vertices: points x corners.
+        weights: points x corners.
+        strength: The kernel's weight in octaves.
     """
-    num_pixels, num_labels = evidence.shape
-    corners = vertices.shape[1]
-    q = np.empty(num_labels, np.float32)
-    rounded = np.empty(num_labels, np.float32)
-    bits = rounded.view(np.int32)
-    for pixel in range(num_pixels):
-        mine = evidence[pixel]
-        for c in range(num_labels):
-            q[c] = mine[c]
-        if sliced.shape[0] > 0:
-            for c in range(0, num_labels, LANES):
-                for r in range(corners):
-                    row = vertices[pixel, r] * num_labels
-                    _add_scaled(q, c, sliced, row + c, weights[pixel, r])
-        largest = q[0]
-        for c in range(1, num_labels):
-            largest = max(largest, q[c])
-        # 2**q: a series within half an octave, the octave put into the exponent's bits
-        for c in range(num_labels):
-            q[c] = max(q[c] - largest, _FLUSHED)
-            rounded[c] = q[c] + _ROUND
+    before = here = np.float32(0)
+    current = np.uint64(0)
+    for following in path:
+        after = mass[following]
+        keep = np.float32(current > 0)
+        mass[current] = keep * (here + np.float32(0.5) * (before + after))
+        before, here, current = here, after, np.uint64(following)
+    for point in range(vertices.shape[0]):
         total = np.float32(0)
-        for c in range(num_labels):
-            x = (q[c] - np.float32(np.int32(bits[c] - _ROUND_BITS))) * _LN_2
-            p = np.float32(1 / 720)
-            p = p * x + np.float32(1 / 120)
-            p = p * x + np.float32(1 / 24)
-            p = p * x + np.float32(1 / 6)
-            p = p * x + np.float32(0.5)
-            p = p * x + np.float32(1)
-            p = p * x + np.float32(1)
-            bits[c] = (bits[c] << 23) + _ONE_BITS
-            # zero, for denormal numbers in the lattice cost ten times the time
-            q[c] = p * rounded[c] if q[c] > _FLUSHED else np.float32(0)
-            total += q[c]
-        inverse = 1 / total
-        if marginals.shape[0] > 0:
-            mine = marginals[pixel]
-            for c in range(num_labels):
-                mine[c] = q[c] * inverse
-        if splat.shape[0] > 0:
-            for r in range(corners):
-                row = vertices[pixel, r] * num_labels
-                weight = weights[pixel, r] * inverse
-                for c in range(0, num_labels, LANES):
-                    _add_scaled(splat, row + c, q, c, weight)
+        for r in range(columns[0], columns[1]):
+            total += weights[point, r] * mass[vertices[point, r]]
+        factor = np.float32(np.sqrt(strength / total))
+        for r in range(columns[0], columns[1]):
+            weights[point, r] *= factor

@@ -14,7 +14,7 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy", boundscheck=False)
-def add_neighbours(
+def add_differences(
     values: np.ndarray,
     affinities: np.ndarray,
     shifts: np.ndarray,
@@ -22,7 +22,10 @@ def add_neighbours(
     end: int,
     total: np.ndarray,
 ) -> None:
-    """Sum, for each pixel of a run, its neighbours' values times their affinity.
+    """Sum, for each pixel of a run, how far its neighbours lie above it, by affinity.
+
+    Differences, since what is constant then stays so to the last bit, however many
+    steps it walks.
 
     Args:
         values: Float "p", one padded plane.
@@ -34,6 +37,7 @@ def add_neighbours(
     """
     total[:] = 0
     width = end - begin
+    here = values[begin:end]
     for pair in range(shifts.size):
         shift = shifts[pair]
         forth = affinities[pair, begin:end]
@@ -41,7 +45,8 @@ def add_neighbours(
         back = affinities[pair, begin - shift : end - shift]
         behind = values[begin - shift : end - shift]
         for i in range(width):
-            total[i] += forth[i] * ahead[i] + back[i] * behind[i]
+            rise = forth[i] * (ahead[i] - here[i])
+            total[i] += rise + back[i] * (behind[i] - here[i])
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy", boundscheck=False)
@@ -69,15 +74,15 @@ def walk(
     num_maps, num_entries = maps.shape
     height = num_entries // padded_width - 2 * reach
     width = padded_width - 2 * reach
-    inside = np.zeros(num_entries, maps.dtype)
+    share = np.ones((height, width), maps.dtype)
     for y in range(height):
         begin = (y + reach) * padded_width + reach
-        inside[begin : begin + width] = 1
-    weight = np.empty((height, width), maps.dtype)
-    for y in range(height):
-        begin = (y + reach) * padded_width + reach
-        add_neighbours(inside, affinities, shifts, begin, begin + width, weight[y])
-    share = 1 / (1 + weight)
+        for pair in range(shifts.size):
+            forth = affinities[pair, begin : begin + width]
+            back = affinities[pair, begin - shifts[pair] :]
+            for x in range(width):
+                share[y, x] += forth[x] + back[x]
+        share[y] = 1 / share[y]
     after = np.zeros_like(maps)
     for _ in range(num_steps):
         # a row's affinities serve all maps while they are in the cache
@@ -85,11 +90,8 @@ def walk(
             begin = (y + reach) * padded_width + reach
             for k in range(num_maps):
                 row = after[k, begin : begin + width]
-                add_neighbours(maps[k], affinities, shifts, begin, begin + width, row)
-                here = maps[k, begin : begin + width]
-                # the change, not the mean: what hardly mixes keeps all its digits
+                add_differences(maps[k], affinities, shifts, begin, begin + width, row)
                 for x in range(width):
-                    change = (row[x] - weight[y, x] * here[x]) * share[y, x]
-                    row[x] = here[x] + change
+                    row[x] = maps[k, begin + x] + row[x] * share[y, x]
         maps, after = after, maps
     return maps

@@ -1,4 +1,4 @@
-"""Any timm backbone as a module from images to one feature map."""
+"""Any timm backbone, or ResNet38d, as a module from images to one feature map."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +12,7 @@ from tag2mask._torchvision import import_torchvision
 from tag2mask.errors import ModelError
 from tag2mask.models.dilation import remove_dilation, speed_up_dilation
 from tag2mask.models.folding import fold_batch_norms
+from tag2mask.models.resnet38d import RESNET38D, make_resnet38d
 from tag2mask.models.weights import load_backbone_weights
 
 import_torchvision()
@@ -24,7 +25,7 @@ _REFUSALS = (TypeError, ValueError, LookupError, AttributeError, AssertionError)
 
 
 class Backbone(nn.Module):
-    """The last feature map of a timm model.
+    """The last feature map of a timm model, or of one in its shape.
 
     Attributes:
         num_channels: Channels of the feature map.
@@ -90,13 +91,7 @@ class Backbone(nn.Module):
         Raises:
             ModelError: If a prefix names no parameter.
         """
-        for part in parts:
-            named = _below(part, self.net.named_parameters())
-            if not named:
-                top = ", ".join(name for name, _ in self.net.named_children())
-                raise ModelError(f"freeze: no part {part!r}; top-level parts: {top}")
-            for parameter in named:
-                parameter.requires_grad_(False)
+        freeze_parts(self.net, parts)
         modules = list(self.net.named_modules())
         frozen = [m for part in parts for m in _below(part, modules)]
         for module in [each for _, each in modules] if batch_norm else frozen:
@@ -133,38 +128,64 @@ def make_backbone(
     dilate: bool = True,
     options: Mapping[str, str | int | float | bool] | None = None,
 ) -> Backbone:
-    """Build a timm backbone and load its weights.
+    """Build a backbone and load its weights.
 
     Args:
-        name: As ``timm.list_models()`` spells it.
+        name: As ``timm.list_models()`` spells it, or ``resnet38d``.
         weights: ``hub`` (timm's pretrained weights), ``none``, or a file.
         output_stride: 8, 16 or 32; strides beyond it are taken out.
         dilate: Dilate the convolutions behind a stride that was taken out. Without
             it the receptive field shrinks and the pretrained features change.
-        options: Further arguments of ``timm.create_model``; ``mean`` and ``std`` are
-            of the inputs that the weights expect, one number for all channels.
+        options: Further arguments of ``timm.create_model``, or ``width`` of
+            ``resnet38d``; ``mean`` and ``std`` are of the inputs that the weights
+            expect, one number for all channels.
 
     Raises:
         ModelError: If timm has no such model or it refuses an option, if the stride
             cannot be had, or if the weights are of another network.
     """
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"; near: {', '.join(near)}" if near else ""
-        raise ModelError(f"timm has no backbone {name!r}{hint}")
     given = with_normalisation(dict(options or {}))
-    net: Any = create_net(
-        name, output_stride, pretrained=weights == "hub", options=given
-    )
-    load_backbone_weights(net, weights, name=name)
-    if not hasattr(net, "reset_classifier"):
-        raise ModelError(f"backbone {name} cannot be used with options {given}")
-    net.reset_classifier(0)
+    net: Any
+    if name == RESNET38D:
+        net = _make_resnet38d(weights, output_stride, given)
+    else:
+        net = _make_timm(name, weights, output_stride, given)
     (speed_up_dilation if dilate else remove_dilation)(net)
     backbone = Backbone(net, output_stride=output_stride)
     side = 4 * output_stride
     fold_batch_norms(backbone, torch.linspace(0, 1, 3 * side**2).view(1, 3, side, side))
     return backbone
+
+
+def _make_resnet38d(
+    weights: str, output_stride: int, options: dict[str, Any]
+) -> nn.Module:
+    if weights == "hub":
+        raise ModelError(
+            f"{RESNET38D} is not in the timm hub: name in `weights` a file of its "
+            f"ImageNet parameters as AffinityNet and SEAM convert them, or weights = "
+            f"'none'"
+        )
+    net = make_resnet38d(output_stride, options)
+    load_backbone_weights(net, weights, name=RESNET38D)
+    return net
+
+
+def _make_timm(
+    name: str, weights: str, output_stride: int, options: dict[str, Any]
+) -> nn.Module:
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, [*timm.list_models(), RESNET38D], n=3)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise ModelError(f"timm has no backbone {name!r}{hint}")
+    net: Any = create_net(
+        name, output_stride, pretrained=weights == "hub", options=options
+    )
+    load_backbone_weights(net, weights, name=name)
+    if not hasattr(net, "reset_classifier"):
+        raise ModelError(f"backbone {name} cannot be used with options {options}")
+    net.reset_classifier(0)
+    return net  # type: ignore[no-any-return]
 
 
 def with_normalisation(options: dict[str, Any]) -> dict[str, Any]:
@@ -212,6 +233,21 @@ def create_net(
         f"backbone {name} cannot be built with the options {given} ({refusal}); "
         f"backbone_options takes arguments of timm.create_model"
     )
+
+
+def freeze_parts(net: nn.Module, parts: Sequence[str]) -> None:
+    """Take parameters out of training, by prefixes of their names.
+
+    Raises:
+        ModelError: If a prefix names no parameter.
+    """
+    for part in parts:
+        named = _below(part, net.named_parameters())
+        if not named:
+            top = ", ".join(name for name, _ in net.named_children())
+            raise ModelError(f"freeze: no part {part!r}; top-level parts: {top}")
+        for parameter in named:
+            parameter.requires_grad_(False)
 
 
 def _below(part: str, named: Iterable[tuple[str, _Named]]) -> list[_Named]:

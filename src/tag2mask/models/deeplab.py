@@ -21,7 +21,13 @@ class DeepLab(nn.Module):
         num_classes: Background included.
         rates: Dilation of each classifier, pixels of the feature map.
         dropout: Probability of dropping a whole channel of the map while training.
+
+    Attributes:
+        folds_taps: Whether the branches are computed as one matrix product, which is
+            the same and faster in training; exported, they are plain convolutions.
     """
+
+    folds_taps = True
 
     def __init__(
         self,
@@ -56,6 +62,8 @@ class DeepLab(nn.Module):
         few outputs on a CPU (99 -> 51 ms forward and backward, 10 maps of 1280x16x16,
         bf16, 2 threads).
         """
+        if not self.folds_taps:
+            return torch.stack([branch(features) for branch in self.head]).sum(0)
         branches = [branch for branch in self.head if isinstance(branch, nn.Conv2d)]
         taps = [each.weight.flip(2, 3).permute(0, 2, 3, 1) for each in branches]
         weights = torch.cat([each.flatten(0, 2) for each in taps])[:, :, None, None]

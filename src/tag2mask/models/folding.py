@@ -78,6 +78,9 @@ class FoldedConv2d(nn.Conv2d):
     The map is computed from the norm's tensors at each call, so that they may be
     loaded, moved or trained. While the norm trains, this is the plain convolution.
 
+    Attributes:
+        kind: Type of the convolution that it replaces.
+
     Args:
         conv: Is replaced; its parameters are used.
         norm: Behind it; does not become a part of this module.
@@ -99,17 +102,23 @@ class FoldedConv2d(nn.Conv2d):
         self.weight, self.bias = conv.weight, conv.bias
         self.train(conv.training)
         self._norm = (norm,)
-        self._convolve = _CONVOLVE[type(conv)]
+        self.kind = type(conv)
+        self._convolve = _CONVOLVE[self.kind]
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k fh fw"]:
         """Convolve with scaled weights."""
         (norm,) = self._norm
         if norm.training:
             return self._convolve(self, input, self.weight, self.bias)
+        return self._convolve(self, input, *self.folded())
+
+    def folded(self) -> tuple[Float[Tensor, "k c kh kw"], Float[Tensor, " k"]]:
+        """Return the weight and the bias that do the affine map too."""
+        (norm,) = self._norm
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         mean = norm.running_mean if self.bias is None else norm.running_mean - self.bias
         shift = norm.bias - mean * scale
-        return self._convolve(self, input, self.weight * scale.view(-1, 1, 1, 1), shift)
+        return self.weight * scale.view(-1, 1, 1, 1), shift
 
 
 @torch.no_grad()

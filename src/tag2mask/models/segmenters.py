@@ -8,23 +8,30 @@ from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.errors import ModelError
 from tag2mask.models.backbones import Backbone, make_backbone
 from tag2mask.models.deeplab import ASPP_RATES, LARGE_FOV_RATE, DeepLab
+from tag2mask.models.transformer_segmenters import (
+    Mask2Former,
+    SegFormer,
+    make_mask2former,
+    make_segformer,
+)
 from tag2mask.models.weights import load_module
 
 CARD = "model.json"
 WEIGHTS = "weights.safetensors"
+_DEEPLAB = {"backbone", "backbone_options", "output_stride", "dilate", "rates"}
 _NEEDED = {
-    "network",
-    "backbone",
-    "backbone_options",
-    "output_stride",
-    "dilate",
-    "rates",
-    "class_names",
+    "deeplab_v1": _DEEPLAB,
+    "deeplab_v2": _DEEPLAB,
+    "segformer": {"variant", "options"},
+    "mask2former": {"variant", "options", "backbone_options"},
 }
+"""What a card says of each network, beside ``network`` and ``class_names``."""
 _RATES = {"deeplab_v1": (LARGE_FOV_RATE,), "deeplab_v2": ASPP_RATES}
 _STRIDE_OF_RATES = 8
 
 NetworkName = Literal["deeplab_v1", "deeplab_v2"]
+SegmenterNetwork = DeepLab | SegFormer | Mask2Former
+"""Each has parts ``backbone``, with the mean colour of its inputs, and ``head``."""
 
 
 class Segmenter(NamedTuple):
@@ -36,7 +43,7 @@ class Segmenter(NamedTuple):
         card: Everything else that is known of it, such as ``init``.
     """
 
-    network: DeepLab
+    network: SegmenterNetwork
     class_names: tuple[str, ...]
     card: Mapping[str, Any]
 
@@ -49,7 +56,7 @@ def make_network(
     rates: Sequence[int] | None = None,
     dropout: float = 0.0,
 ) -> DeepLab:
-    """Put the heads of a network on a backbone.
+    """Put the heads of a DeepLab on a backbone.
 
     Args:
         backbone: Gives the feature map.
@@ -69,8 +76,10 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
 
     Args:
         folder: Where weights.safetensors is or will be.
-        card: With ``network``, ``backbone``, ``backbone_options``, ``output_stride``,
-            ``dilate``, ``rates`` and ``class_names``; more may follow.
+        card: With ``network`` and ``class_names``; of a DeepLab ``backbone``,
+            ``backbone_options``, ``output_stride``, ``dilate`` and ``rates``, of a
+            SegFormer ``variant`` and ``options``, of a Mask2Former these and
+            ``backbone_options``; more may follow.
     """
     write_json(folder / CARD, dict(card))
 
@@ -79,7 +88,8 @@ def load_segmenter(folder: Path | str) -> Segmenter:
     """Load a segmenter from the folder of its card and weights.
 
     Raises:
-        ModelError: If the folder holds no segmenter or the weights do not fit.
+        ModelError: If the folder holds no segmenter, the weights do not fit, or
+            transformers is needed and not installed.
     """
     folder = Path(folder)
     if not (folder / CARD).exists():
@@ -87,18 +97,38 @@ def load_segmenter(folder: Path | str) -> Segmenter:
             f"{folder} holds no segmenter: expected {CARD} and {WEIGHTS} in it"
         )
     card = read_json(folder / CARD)
-    missing = _NEEDED - set(card if isinstance(card, dict) else ())
+    known = card if isinstance(card, dict) else {}
+    needed = _NEEDED.get(str(known.get("network")), _DEEPLAB)
+    missing = (needed | {"network", "class_names"}) - set(known)
     if missing:
         raise ModelError(
             f"{folder / CARD} is no card of a segmenter: it lacks "
             f"{', '.join(sorted(missing))}"
         )
-    if card["network"] not in _RATES:
+    if card["network"] not in _NEEDED:
         raise ModelError(
             f"{folder / CARD}: network {card['network']!r} is unknown; this version "
-            f"has {', '.join(_RATES)}"
+            f"has {', '.join(_NEEDED)}"
         )
     class_names = tuple(card["class_names"])
+    network = _rebuild(card, num_classes=len(class_names))
+    load_module(network, folder / WEIGHTS, name=f"{card['network']} of {folder}")
+    return Segmenter(network.eval(), class_names, card)
+
+
+def _rebuild(card: Mapping[str, Any], *, num_classes: int) -> SegmenterNetwork:
+    """Build the network of a card, with any weights."""
+    if card["network"] == "segformer":
+        return make_segformer(
+            card["variant"], num_classes=num_classes, options=card["options"]
+        )
+    if card["network"] == "mask2former":
+        return make_mask2former(
+            card["variant"],
+            num_classes=num_classes,
+            backbone_options=card["backbone_options"],
+            options=card["options"],
+        )
     backbone = make_backbone(
         card["backbone"],
         weights="none",
@@ -106,11 +136,6 @@ def load_segmenter(folder: Path | str) -> Segmenter:
         dilate=card["dilate"],
         options=card["backbone_options"],
     )
-    network = make_network(
-        backbone,
-        card["network"],
-        num_classes=len(class_names),
-        rates=card["rates"],
+    return make_network(
+        backbone, card["network"], num_classes=num_classes, rates=card["rates"]
     )
-    load_module(network, folder / WEIGHTS, name=f"{card['network']} of {folder}")
-    return Segmenter(network.eval(), class_names, card)

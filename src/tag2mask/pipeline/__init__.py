@@ -18,9 +18,18 @@ from tag2mask.pipeline.refiners import check_backbones
 from tag2mask.pipeline.scoring import Scoring
 from tag2mask.pipeline.summary import add_report, write_summary
 from tag2mask.stages.report import REPORT
-from tag2mask.stages.training import training_backbone
+from tag2mask.stages.segment_network import build_network
 
-__all__ = ["STAGES", "Stage", "Step", "open_index", "plan", "remake_report", "run"]
+__all__ = [
+    "STAGES",
+    "Stage",
+    "Step",
+    "open_index",
+    "plan",
+    "read_run",
+    "remake_report",
+    "run",
+]
 
 _REMADE = ("evaluate", "proxies", "report")
 
@@ -66,14 +75,11 @@ def run(
     Raises:
         Tag2MaskError: If data, weights or disk do not allow it; run again to continue.
     """
-    # what is wrong with data or a network is told before hours are spent on voters
+    # what is wrong with data or the segmenter is told before hours are spent on voters
     dry = Builder(Path(work), Runtime(), dry=True, until=until)
     _ask(recipe, dry, name)
-    wanted = {step.stage for step in dry.steps if step.state != "finished"}
-    if "segment" in wanted:
-        training_backbone(_checkable(recipe.segment))
-    if wanted & {"irnet", "vote_irnet"}:
-        check_backbones(recipe)
+    if any(step.stage == "segment" and step.state != "finished" for step in dry.steps):
+        build_network(_checkable(recipe.segment), num_classes=2)
     builder = Builder(Path(work), runtime or Runtime(), until=until)
     graph, scoring, made = _ask(recipe, builder, name)
     return write_summary(graph, scoring, made, name=name)
@@ -91,9 +97,9 @@ def open_index(
     return Graph(recipe, builder).index_table()
 
 
-def _checkable(table: config.Segment) -> config.Segment:
-    """Return a table whose backbone can be built before any voter is trained."""
-    if table.init_from is None:
+def _checkable(table: config.Segmenter) -> config.Segmenter:
+    """Return a table whose network can be built before any voter is trained."""
+    if not isinstance(table, config.DeepLab) or table.init_from is None:
         return table
     return table.model_copy(update={"weights": "none", "init_from": None})
 
@@ -111,7 +117,7 @@ def remake_report(target: Path, *, runtime: Runtime | None = None) -> Path:
         ArtifactError: If there is no run, or what it made is not there.
     """
     summary = latest_summary(target).resolve()
-    recipe, name = _read_run(summary)
+    recipe, name = read_run(summary)
     work = summary.parents[2]
     for step in plan(recipe, work, name=name):
         if step.state != "finished" and step.stage not in _REMADE:
@@ -135,7 +141,12 @@ def _ask(
     return graph, scoring, add_report(graph, scoring, name=name)
 
 
-def _read_run(summary: Path) -> tuple[config.Recipe, str]:
+def read_run(summary: Path) -> tuple[config.Recipe, str]:
+    """Return the recipe of a run and its name, from its summary.json.
+
+    Raises:
+        ArtifactError: If the file is no summary of this version.
+    """
     record = read_json(summary)
     try:
         text = json.dumps(record["recipe"])

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 from tag2mask.artifacts.build import Artifact, Request, State, build
 from tag2mask.engine.runtime import Runtime
@@ -18,6 +18,7 @@ Stage = Literal[
     "irnet",
     "refine",
     "truth",
+    "select",
     "vote",
     "vote_irnet",
     "vote_refine",
@@ -99,9 +100,11 @@ class Builder:
         except Tag2MaskError as error:
             raise type(error)(f"stage {name}: {error}") from error
 
+    def wants(self, stage: Stage) -> bool:
+        """Whether a stage comes before the last one to make, or is that."""
+        return self.until is None or STAGES.index(stage) <= STAGES.index(self.until)
+
     def _wants(self, request: Request) -> bool:
-        if self.until is None:
-            return True
-        if request.stage in _SCORING:
+        if self.until is not None and request.stage in _SCORING:
             return all(each.state == "finished" for each in request.inputs.values())
-        return STAGES.index(request.stage) <= STAGES.index(self.until)
+        return self.wants(cast(Stage, request.stage))

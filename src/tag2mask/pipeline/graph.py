@@ -5,14 +5,18 @@ from pathlib import Path
 
 from tag2mask import config
 from tag2mask.artifacts.build import Artifact, Request
-from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import Index
 from tag2mask.data.layouts import Listed, Listing
 from tag2mask.models.segmenters import load_segmenter
 from tag2mask.pipeline.builder import Builder
-from tag2mask.pipeline.network_settings import network_settings
-from tag2mask.pipeline.refiners import UNREFINED, Refined
-from tag2mask.pipeline.voters import VoterArtifacts, VoterMaker
+from tag2mask.pipeline.electors import (
+    choose_electors,
+    open_electors,
+    vote_inputs,
+    vote_settings,
+)
+from tag2mask.pipeline.selection import ask_selection, kept_voters, require_support
+from tag2mask.pipeline.voters import VoterArtifacts, VoterMaker, training_settings
 from tag2mask.stages import index, predict, segment, truth, vote
 from tag2mask.stages.training import WEIGHTS
 
@@ -25,6 +29,9 @@ class Artifacts:
 
     index: Artifact
     voters: dict[str, VoterArtifacts] = field(default_factory=dict)
+    electors: dict[str, VoterArtifacts] = field(default_factory=dict)
+    """The voters that may vote; ``selection`` says which of them do."""
+    selection: Artifact | None = None
     vote: Artifact | None = None
     refined: Refined = UNREFINED
     """What became of the vote."""
@@ -69,6 +76,11 @@ class Graph:
         """Return the finished index."""
         return Index(self.made.index.folder, self.recipe.data.root)
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The voters that vote, as far as is known."""
+        return kept_voters(self.made.selection, list(self.made.electors))
+
     def make(self) -> Artifacts:
         """Ask for all artifacts up to the predictions."""
         recipe = self.recipe
@@ -80,9 +92,7 @@ class Graph:
             firsts = self._maker.first_seeds(recipe.voters)
             for name, settings in recipe.voters.items():
                 self.made.voters.update(self._maker.make(name, settings, firsts))
-            self.made.vote = self._vote()
-            self.made.refined = self._refine_vote(self.made.vote)
-            self.made.labels = self.made.refined.labels or self.made.vote
+            self.made.labels = self.made.vote = self._vote()
         self.made.segment = self._segment(self.made.labels)
         self.made.predictions["plain"] = self._predict(self.made.segment, PLAIN)
         if recipe.predict != PLAIN:
@@ -104,17 +114,31 @@ class Graph:
         )
 
     def _vote(self) -> Artifact:
-        ballots = {name: voter.ballot for name, voter in self.made.voters.items()}
-        settings = self.recipe.vote.model_dump(mode="json", exclude={"refine"})
-        folders = [LabelFolder(each.folder / "labels") for each in ballots.values()]
+        table = self.recipe.vote
+        chosen = choose_electors(self.recipe, self.made.voters)
+        self.made.electors = chosen
+        seeds = {name: voter.seed for name, voter in chosen.items()}
+        names = [image.name for image in self.listed("train")]
+        self.made.selection = selection = ask_selection(
+            self.builder, self.recipe, self.made.index, self.index_table, seeds, names
+        )
+        inputs = {"index": self.made.index} | vote_inputs(table, chosen)
+        inputs |= {"selection": selection} if selection is not None else {}
+
+        def run(folder: Path) -> None:
+            voting = {name: chosen[name] for name in self.kept}
+            vote.run(
+                self.index_table(),
+                open_electors(table, voting),
+                table,
+                folder,
+                runtime=self.runtime,
+            )
+
         return self.builder.make(
-            Request(
-                "vote", vote.VERSION, settings, {"index": self.made.index} | ballots
-            ),
-            lambda folder: vote.run(
-                self.index_table(), folders, folder, runtime=self.runtime
-            ),
-            num_images=len(self.listed("train")),
+            Request("vote", vote.VERSION, vote_settings(table, chosen), inputs),
+            run,
+            num_images=len(names),
         )
 
     def _refine_vote(self, voted: Artifact) -> Refined:
@@ -148,10 +172,12 @@ class Graph:
 
     def _segment(self, labels: Artifact) -> Artifact:
         table = self.recipe.segment
-        settings = network_settings(table) | {"random_seed": self.recipe.random_seed}
+        if self.made.selection is not None and self.builder.wants("segment"):
+            require_support(self.recipe, self.kept)
+        settings = training_settings(table) | {"random_seed": self.recipe.random_seed}
         settings.pop("labels")  # the inputs say which
         inputs = {"index": self.made.index, "labels": labels}
-        if (name := settings.pop("init_from")) is not None:
+        if (name := settings.pop("init_from", None)) is not None:
             start = self._maker.first_training(name, self.recipe.voters[name])
             inputs["init"] = start
             settings.pop("weights")

@@ -22,7 +22,7 @@ def score_table(scores: Sequence[Mapping[str, Any]]) -> Table:
             number(score["miou"], 1),
             f"{interval[0]:.1f}-{interval[1]:.1f}" if interval else "",
             score["protocol"]["split"],
-            ", ".join(_words(score["protocol"])),
+            ", ".join(protocol_words(score["protocol"])),
         )
     return table
 
@@ -32,7 +32,8 @@ def number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _words(protocol: Mapping[str, Any]) -> list[str]:
+def protocol_words(protocol: Mapping[str, Any]) -> list[str]:
+    """Return how a score was made, scales first, ground truth last."""
     words = [f"scales {', '.join(f'{scale:g}' for scale in protocol['scales'])}"]
     words += ["mirror"] * protocol["flip"]
     words += [f"CRF {protocol['crf']}"] * (protocol["crf"] != "none")

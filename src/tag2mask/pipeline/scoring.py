@@ -11,8 +11,8 @@ from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.pipeline.graph import PLAIN, Graph
 from tag2mask.pipeline.refiners import refined_protocol
 from tag2mask.pipeline.voters import VoterArtifacts
-from tag2mask.stages import cam, evaluate, localize, proxies, truth
-from tag2mask.stages.segment import initialisation
+from tag2mask.stages import cam, evaluate, evaluate_vote, localize, proxies, truth
+from tag2mask.stages.segment_network import initialisation
 
 Protocol = dict[str, Any]
 
@@ -48,7 +48,7 @@ class Scoring:
         """Ask for every score and proxy."""
         made = self._graph.made
         for name, voter in made.voters.items():
-            self._tag_map(name, voter)
+            self._tag_map(voter)
             self._cam(name, voter)
             self._labels("seed", name, voter.seed, self._seed_protocol(voter))
             if (labels := voter.refined.labels) is not None:
@@ -74,6 +74,7 @@ class Scoring:
                 continue
             artifact.require_whole()
             record = read_json(artifact.folder / evaluate.SCORE)
+            protocol = protocol | {"masks": record.pop("masks")}
             if stage != "cam":
                 yield {"stage": stage, "subject": subject, **record} | {
                     "protocol": protocol
@@ -173,7 +174,6 @@ class Scoring:
         )
 
     def _clean(self, voted: Artifact) -> None:
-        num_voters = len(self._graph.made.voters)
         runtime = self._graph.runtime
         self._score(
             "vote",
@@ -181,19 +181,22 @@ class Scoring:
             voted,
             self._vote_protocol(),
             {"of": "support"},
-            lambda truth: evaluate.score_support(
-                voted.folder, truth, num_voters=num_voters, runtime=runtime
+            lambda truth: evaluate_vote.score_support(
+                voted.folder, truth, num_voters=len(self._graph.kept), runtime=runtime
             ),
         )
 
     def _agreement(self, voted: Artifact) -> None:
         made = self._graph.made
-        voters = {name: voter.ballot for name, voter in made.voters.items()}
+        voters = {name: voter.seed for name, voter in made.electors.items()}
 
         def run(folder: Path) -> None:
             index = self._graph.index_table()
             proxies.of_vote(
-                {n: LabelFolder(a.folder / "labels") for n, a in voters.items()},
+                {
+                    name: LabelFolder(voters[name].folder / "labels")
+                    for name in self._graph.kept
+                },
                 voted.folder,
                 index.split("train"),
                 folder,
@@ -208,22 +211,25 @@ class Scoring:
             subject="vote",
         )
 
-    def _tag_map(self, name: str, voter: VoterArtifacts) -> None:
+    def _tag_map(self, voter: VoterArtifacts) -> None:
         """Ask how well a network knows the tags of unseen images; once for each."""
-        subject = f"tags of {name.rpartition('-')[0]}"  # its scale is of no account
+        subject = f"tags of {voter.network}"  # how it is read is of no account
+        trained, settings = voter.localize, voter.settings
         if subject in self.proxies or not self._graph.listed("val"):
+            return
+        if trained is None or isinstance(settings, config.TextCam):
             return
 
         def run(folder: Path) -> None:
             table = self._graph.index_table()
             network = localize.load(
-                voter.localize.folder, voter.settings, num_classes=table.num_classes
+                trained.folder, settings, num_classes=table.num_classes
             )
             proxies.of_classifier(
                 network, table, table.split("val"), folder, runtime=self._graph.runtime
             )
 
-        inputs = {"index": self._graph.made.index, "localize": voter.localize}
+        inputs = {"index": self._graph.made.index, "localize": trained}
         self.proxies[subject] = self._graph.builder.make(
             Request("proxies", proxies.VERSION, {"of": "classifier"}, inputs),
             run,
@@ -261,13 +267,15 @@ class Scoring:
         return refined_protocol(self._seed_protocol(voter), voter.settings.refine)
 
     def _vote_protocol(self) -> Protocol:
-        voters = [self._ballot_protocol(v) for v in self._graph.made.voters.values()]
-        refined = sorted({each["refine"] for each in voters if "refine" in each})
-        return ({"refine": " ".join(refined)} if refined else {}) | {
+        made, table = self._graph.made, self._recipe.vote
+        voters = [self._seed_protocol(made.voters[name]) for name in self._graph.kept]
+        crfs = {table.crf} if table.mode == "scores" else {v["crf"] for v in voters}
+        chosen = {"select": table.select} if table.select != "all" else {}
+        return chosen | {
             "split": "train",
             "scales": sorted({scale for each in voters for scale in each["scales"]}),
             "flip": any(each["flip"] for each in voters),
-            "crf": " ".join(sorted({each["crf"] for each in voters})),
+            "crf": " ".join(sorted(crfs)),
             "tags_at_test": True,
             "init": "; ".join(sorted({each["init"] for each in voters})),
         }

@@ -37,71 +37,84 @@ def without_others(voter: config.Voter) -> config.Voter:
     return voter.model_copy(update={"seed": seed})
 
 
-def by_otsu(cams: Artifact) -> Threshold:
-    """Split the voter's own scores in two."""
-    return Threshold(lambda: cam.read_threshold(cams.folder))
+@dataclass(frozen=True)
+class ThresholdFinder:
+    """Says how the threshold of a voter's seeds is found.
 
-
-def by_agreement(
-    cams: Artifact,
-    others: Mapping[str, Artifact],
-    table: Callable[[], Index],
-    *,
-    runtime: Runtime,
-) -> Threshold:
-    """Agree with the vote of the others' seeds; without an object there, split."""
-
-    def find() -> float:
-        found = thresholds.agree_with_others(
-            table(),
-            cams.folder / "cams",
-            [LabelFolder(other.folder / "labels") for other in others.values()],
-            runtime=runtime,
-        )
-        if found is not None:
-            return found
-        runtime.progress.say(
-            "warning: the vote of the other voters names no object to agree with; the "
-            "threshold is that of alpha = 'otsu'"
-        )
-        return cam.read_threshold(cams.folder)
-
-    return Threshold(find, others)
-
-
-def by_truth(
-    cams: Artifact,
-    data: config.Data,
-    names: Sequence[str],
-    table: Callable[[], Index],
-    *,
-    runtime: Runtime,
-) -> Threshold:
-    """Fit the masks of the train split.
-
-    Raises:
-        DatasetError: If there are no masks.
+    Attributes:
+        table: Opens the finished index.
+        data: Where the masks are, which only the oracle reads.
+        names: Of the images of the train split.
+        runtime: How thresholds are computed.
     """
-    masks = truth.open_masks(data)
-    # asked once: a mask that goes while a run lasts must not change what is chosen
-    with_mask = {name for name in names if name in masks}
 
-    def find() -> float:
-        index = table()
-        images = [each for each in index.split("train") if each.name in with_mask]
-        known = evaluate.Truth(images, masks, index.class_names)
-        curve = thresholds.count_thresholds(
-            CamFolder(cams.folder / "cams"),
-            images,
-            known.read,
-            num_classes=index.num_classes,
-            runtime=runtime,
-        )
-        if (found := oracle_threshold(curve)) is None:
-            raise DatasetError(
-                f"{masks.folder} scores no pixel of the train split, and seed.alpha = "
-                f"'oracle' needs some: choose 'agreement' or 'otsu'"
+    table: Callable[[], Index]
+    data: config.Data
+    names: Sequence[str]
+    runtime: Runtime
+
+    def choose(
+        self, settings: config.Seeding, cams: Artifact, others: Mapping[str, Artifact]
+    ) -> Threshold:
+        """Return the threshold that a table asks for.
+
+        Args:
+            settings: The table.
+            cams: The voter's activation maps.
+            others: The seeds of each other voter; empty where no voter asks for them.
+
+        Raises:
+            DatasetError: If the masks are asked for and there are none.
+        """
+        match settings.alpha:
+            case "agreement":
+                return self._by_agreement(cams, others)
+            case "oracle":
+                return self._by_truth(cams)
+            case _:
+                return Threshold(lambda: cam.read_threshold(cams.folder))
+
+    def _by_agreement(
+        self, cams: Artifact, others: Mapping[str, Artifact]
+    ) -> Threshold:
+        def find() -> float:
+            found = thresholds.agree_with_others(
+                self.table(),
+                cams.folder / "cams",
+                [LabelFolder(other.folder / "labels") for other in others.values()],
+                runtime=self.runtime,
             )
-        return found
+            if found is not None:
+                return found
+            self.runtime.progress.say(
+                "warning: the vote of the other voters names no object to agree with; "
+                "the threshold is that of alpha = 'otsu'"
+            )
+            return cam.read_threshold(cams.folder)
 
-    return Threshold(find, masks=masks.fingerprint(names))
+        return Threshold(find, others)
+
+    def _by_truth(self, cams: Artifact) -> Threshold:
+        masks = truth.open_masks(self.data)
+        # asked once: a mask that goes while a run lasts must not change what is chosen
+        with_mask = {name for name in self.names if name in masks}
+
+        def find() -> float:
+            index = self.table()
+            images = [each for each in index.split("train") if each.name in with_mask]
+            known = evaluate.Truth(images, masks, index.class_names)
+            curve = thresholds.count_thresholds(
+                CamFolder(cams.folder / "cams"),
+                images,
+                known.read,
+                num_classes=index.num_classes,
+                runtime=self.runtime,
+            )
+            if (found := oracle_threshold(curve)) is None:
+                raise DatasetError(
+                    f"{masks.folder} scores no pixel of the train split, and "
+                    f"seed.alpha = 'oracle' needs some: choose 'agreement' or 'otsu'"
+                )
+            return found
+
+        return Threshold(find, masks=masks.fingerprint(self.names))

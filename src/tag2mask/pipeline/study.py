@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 from tag2mask import config
 from tag2mask.artifacts.build import Artifact
 from tag2mask.artifacts.files import digest, read_json
+from tag2mask.artifacts.tables import Index
 from tag2mask.config.study_schema import RANDOM_SEED, Row, Score, Study, key_of
 from tag2mask.data.classes import nearest
 from tag2mask.engine.runtime import Runtime
@@ -17,6 +20,7 @@ from tag2mask.pipeline.builder import Builder
 from tag2mask.pipeline.graph import Graph
 from tag2mask.pipeline.scoring import Scoring
 from tag2mask.pipeline.study_files import write_study
+from tag2mask.pipeline.study_panels import Shown, draw_panels, folder_of
 from tag2mask.pipeline.study_table import Result, StudyTable, tabulate
 from tag2mask.stages.report_tables import CLEAN
 
@@ -132,8 +136,8 @@ def run_study(
         runtime: How it is carried out.
 
     Returns:
-        The table, and the folder ``studies/NAME-KEY`` that holds it as table.md,
-        table.csv, table.json and figure.svg.
+        The table, and the folder ``studies/NAME-KEY`` that holds it as ``write_study``
+        says.
 
     Raises:
         Tag2MaskError: If a run fails, naming row and random seed; the same call
@@ -150,8 +154,27 @@ def run_study(
         results.append(_run_trial(trial, work, name, runtime))
     table = tabulate(study, results, name=name, overrides=overrides)
     folder = work / STUDIES / f"{name}-{key}"
-    write_study(table, folder)
+    write_study(table, folder, _panels(study, trials, results))
     return table, folder
+
+
+def _panels(
+    study: Study, trials: Sequence[Trial], results: Sequence[Result]
+) -> Image.Image | None:
+    """Draw images as each row saw them with the first random seed.
+
+    Rows of predictions and rows of the train split have no image in common: those that
+    are like the study's own score are shown.
+    """
+    first, predicts = study.random_seeds[0], study.score.stage == "predict"
+    shown = [
+        Shown(trial.row.name, trial.score, folder_of(trial.score, result.summary))
+        for trial, result in zip(trials, results, strict=True)
+        if trial.random_seed == first and (trial.score.stage == "predict") == predicts
+    ]
+    data, summary = trials[0].recipe.data, results[0].summary
+    folder = summary.parent / read_json(summary)["artifacts"]["index"]
+    return draw_panels(shown, Index(folder, data.root), data, count=study.panels)
 
 
 def _run_trial(trial: Trial, work: Path, name: str, runtime: Runtime) -> Result:

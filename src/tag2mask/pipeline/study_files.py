@@ -3,48 +3,77 @@
 import csv
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from PIL import Image
 from rich.table import Table
 
 from tag2mask.artifacts.files import whole_file, write_json
 from tag2mask.pipeline.study_chart import Spot, spread_chart
+from tag2mask.pipeline.study_classes import class_chart
 from tag2mask.pipeline.study_table import Line, Result, StudyTable
+from tag2mask.stages.report_pictures import small_png
 from tag2mask.stages.report_tables import number
 
 VERSION = 1
 MARKDOWN, CSV, JSON, FIGURE = "table.md", "table.csv", "table.json", "figure.svg"
+CLASSES, PANELS = "classes.svg", "panels.png"
+_FIGURES = {
+    CLASSES: "IoU of every class and row",
+    PANELS: "The same images as every row sees them, with its first random seed",
+}
+_PANELS_BYTES = 1_500_000
 _DIGITS = 2
 _TEXTS = {"row", "group", "protocol"}
 """Columns that are no numbers."""
 _MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\|*_<`["})
 
 
-def write_study(table: StudyTable, folder: Path) -> None:
-    """Write table.md, table.csv, table.json and figure.svg."""
+def write_study(table: StudyTable, folder: Path, panels: Image.Image | None) -> None:
+    """Write the table, and its figures: of the rows, of their classes, of images.
+
+    Args:
+        table: What was found.
+        folder: Gets table.md, table.csv, table.json and figure.svg; classes.svg and
+            panels.png where there are few rows.
+        panels: The images; None for none.
+    """
     spots = [
         Spot(line.row.name, [each.score["miou"] for each in line.results], line.is_best)
         for line in table.lines
+        if line.results
     ]
     chart = spread_chart(
         spots,
         title=f"{table.study.title}, mIoU in %",
         caption=f"Protocol: {_words(table.protocol)}.",
     )
-    for name, text in {
+    by_class = class_chart(
+        {line.row.name: _class_means(line) for line in table.lines if line.results},
+        title=f"{table.study.title}, IoU in % by class",
+    )
+    if panels is not None:
+        with whole_file(folder / PANELS) as scratch:
+            scratch.write_bytes(small_png(panels, limit=_PANELS_BYTES))
+    shown = {CLASSES: by_class, PANELS: panels}
+    figures = [name for name, figure in shown.items() if figure is not None]
+    texts = {
         FIGURE: chart,
         CSV: as_csv(table),
-        MARKDOWN: as_markdown(table),
-    }.items():
+        MARKDOWN: as_markdown(table, figures),
+    }
+    texts |= {} if by_class is None else {CLASSES: by_class}
+    for name, text in texts.items():
         with whole_file(folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8", newline="\n")
     write_json(folder / JSON, as_record(table, folder))
 
 
-def as_markdown(table: StudyTable) -> str:
-    """Return the table with its protocol around it."""
+def as_markdown(table: StudyTable, figures: Sequence[str] = ()) -> str:
+    """Return the table with its protocol around it, and further figures below."""
     headings, rows = _cells(table)
     lines = [headings, ["---" if each in _TEXTS else "---:" for each in headings]]
     for line, cells in zip(table.lines, rows, strict=True):
@@ -56,6 +85,7 @@ def as_markdown(table: StudyTable) -> str:
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     figure = f"![mIoU of every row and random seed]({FIGURE})"
     parts = [f"# {table.study.title}", text, figure, *captions(table)]
+    parts += [f"![{_FIGURES[name]}]({name})" for name in figures]
     return "\n\n".join(parts) + "\n"
 
 
@@ -70,7 +100,7 @@ def captions(table: StudyTable) -> Iterator[str]:
     group = " of its group" if any(line.row.group for line in table.lines) else ""
     yield f"mIoU in %: {told}. Bold: the highest{group}."
     yield f"Protocol: {_words(table.protocol)}."
-    if study.quoted:
+    if study.quoted_from:
         yield f"Quoted, not measured here: {study.quoted_from}."
     settings = ", ".join(f"`{each}`" for each in table.settings)
     yield f"Recipe: {study.recipe}{' with ' if settings else ''}{settings}."
@@ -94,12 +124,14 @@ def as_csv(table: StudyTable) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
         ["row", "group", "mean", "sd", "num_random_seeds", "quoted"]
+        + ["background_called_object"]
         + [f"random_seed_{seed}" for seed in seeds]
         + ["protocol"]
     )
     for line in table.lines:
         numbers = [line.mean, line.spread, len(line.results), line.quoted]
-        scores = [each.score["miou"] for each in line.results]
+        numbers.append(line.false_positives)
+        scores = [each.score["miou"] for each in line.results] or [None] * len(seeds)
         cells = [line.row.name, line.row.group, *numbers, *scores]
         writer.writerow([*cells, _words(line.protocol)])
     return stream.getvalue()
@@ -122,12 +154,23 @@ def as_record(table: StudyTable, folder: Path) -> dict[str, Any]:
                 "mean": line.mean,
                 "sd": line.spread,
                 "quoted": line.quoted,
+                "background_called_object": line.false_positives,
                 "protocol": dict(line.protocol),
                 "runs": [_run_record(each, folder) for each in line.results],
             }
             for line in table.lines
         ],
     }
+
+
+def _class_means(line: Line) -> dict[str, float | None]:
+    """Return the mean of each class over the random seeds, None where undefined."""
+    found = [each.score.get("per_class", {}) for each in line.results]
+    means: dict[str, float | None] = {}
+    for name in found[0]:
+        known = [each[name] for each in found if each.get(name) is not None]
+        means[name] = fmean(known) if len(known) == len(found) else None
+    return means
 
 
 def _run_record(result: Result, folder: Path) -> dict[str, Any]:
@@ -145,7 +188,11 @@ def _cells(table: StudyTable) -> tuple[list[str], list[list[str]]]:
         "group": [line.row.group for line in table.lines],
         "mIoU %": [number(line.mean, _DIGITS) for line in table.lines],
         "sd": [number(line.spread, _DIGITS) for line in table.lines],
-        "random seeds": [str(len(line.results)) for line in table.lines],
+        "background called object %": [
+            "" if line.false_positives is None else f"{line.false_positives:.1f}"
+            for line in table.lines
+        ],
+        "random seeds": [str(len(line.results) or "") for line in table.lines],
         "quoted": [
             "" if line.quoted is None else f"{line.quoted:g}" for line in table.lines
         ],

@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from tag2mask.config.study_schema import Row, Study
+from tag2mask.data.classes.names import BACKGROUND_NAME
 
 
 class Result(NamedTuple):
@@ -32,10 +33,12 @@ class Line(NamedTuple):
 
     Attributes:
         row: Which variant.
-        results: One for each random seed.
+        results: One for each random seed; none of a method that is only quoted.
         mean: Over the random seeds; None where a score is undefined.
         spread: Standard deviation over them, n - 1; None for one.
         quoted: Published score.
+        false_positives: Share of the true background that is called an object, percent,
+            mean over the random seeds; None where a score does not tell.
         is_best: Whether its mean is the highest of its group.
         protocol: How it was scored, but for what differs between random seeds.
     """
@@ -45,6 +48,7 @@ class Line(NamedTuple):
     mean: float | None
     spread: float | None
     quoted: float | None
+    false_positives: float | None
     is_best: bool
     protocol: Mapping[str, Any]
 
@@ -88,6 +92,10 @@ def tabulate(
     lines = [line._replace(is_best=line.row.name in best) for line in lines]
     texts = [json.dumps(line.protocol) for line in lines]
     common = lines[texts.index(Counter(texts).most_common(1)[0][0])].protocol
+    lines += [
+        Line(Row(name=other), (), None, None, score, None, False, common)
+        for other, score in study.others.items()
+    ]
     return StudyTable(name, study, (*study.set, *overrides), tuple(lines), common)
 
 
@@ -95,12 +103,15 @@ def _line(study: Study, results: Sequence[Result]) -> Line:
     row = results[0].row
     known = [each.score["miou"] for each in results if each.score["miou"] is not None]
     is_known = len(known) == len(results)
+    recall = [each.score.get("recall", {}).get(BACKGROUND_NAME) for each in results]
+    missed = [100 - each for each in recall if each is not None]
     return Line(
         row,
         tuple(results),
         round(fmean(known), 4) if is_known else None,
         round(stdev(known), 4) if is_known and len(known) > 1 else None,
         study.quoted.get(row.name),
+        round(fmean(missed), 4) if len(missed) == len(results) else None,
         is_best=False,
         protocol=_protocol(results[0].score),
     )

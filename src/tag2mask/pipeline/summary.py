@@ -14,6 +14,7 @@ from tag2mask.pipeline.builder import Step
 from tag2mask.pipeline.graph import Graph
 from tag2mask.pipeline.refiners import Refined
 from tag2mask.pipeline.scoring import Scoring
+from tag2mask.pipeline.selection import describe_selection
 from tag2mask.stages import proxies, report, segment
 
 VERSION = 1
@@ -95,7 +96,7 @@ def _sources(graph: Graph, scoring: Scoring) -> report.Sources:
                 LabelFolder(voter.seed.folder / "labels"),
                 _report_refined(voter.refined),
             )
-            for name, voter in made.voters.items()
+            for name, voter in made.electors.items()
         ),
         vote=made.vote.folder if made.vote else None,
         refined=_report_refined(made.refined),
@@ -127,6 +128,9 @@ def _proxies(scoring: Scoring) -> dict[str, Any]:
 
 
 def _warnings(graph: Graph) -> Iterator[str]:
+    selection = graph.made.selection
+    if selection is not None and selection.state == "finished":
+        yield describe_selection(graph.recipe, graph.kept, len(graph.made.electors))
     trained = graph.made.segment
     if trained is not None and trained.state == "finished":
         warning = segment.collapse_warning(trained.folder)
@@ -177,6 +181,7 @@ def _paths(graph: Graph, made_report: Artifact, folder: Path) -> dict[str, Any]:
             | refined(voter.refined)
             for name, voter in made.voters.items()
         },
+        **({"select": path(made.selection)} if made.selection else {}),
         "vote": path(made.vote),
         **{f"vote_{role}": each for role, each in refined(made.refined).items()},
         "segment": path(made.segment),

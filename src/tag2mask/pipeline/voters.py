@@ -7,11 +7,13 @@ from typing import assert_never
 
 from tag2mask import config
 from tag2mask.artifacts.build import Artifact, Request
+from tag2mask.artifacts.files import content_digest, file_digest
 from tag2mask.artifacts.tables import Index
-from tag2mask.pipeline import seed_thresholds
+from tag2mask.errors import ModelError
+from tag2mask.pipeline import readings
 from tag2mask.pipeline.builder import Builder
-from tag2mask.pipeline.network_settings import network_settings
-from tag2mask.pipeline.refiners import Refined, RefinerMaker
+from tag2mask.pipeline.readings import Reading
+from tag2mask.pipeline.seed_thresholds import ThresholdFinder, without_others
 from tag2mask.stages import cam, localize, localize_text, prompts, seed
 
 
@@ -20,17 +22,20 @@ class VoterArtifacts:
     """What one voter made, and the knobs that made it.
 
     Attributes:
+        table: Name of its table.
         settings: Its table.
-        scale: Of its input.
-        localize: Its trained network.
+        scale: Its input scale.
+        network: Name of its training, which other voters may share.
+        localize: The training; None where nothing is trained.
         cam: Its activation maps.
-        seed: Its first labels.
-        refined: What became of them.
+        seed: Its labels.
     """
 
+    table: str
     settings: config.Voter
     scale: float
-    localize: Artifact
+    network: str
+    localize: Artifact | None
     cam: Artifact
     seed: Artifact
     refined: Refined
@@ -51,7 +56,7 @@ class VoterMaker:
         table: Opens the finished index.
         data: Where the images and what belongs to them are.
         names: Of the images of the train split.
-        random_seed: Of every training.
+        random_seed: Of every training, and of channels that are dropped in reading.
     """
 
     builder: Builder
@@ -66,19 +71,12 @@ class VoterMaker:
         """Images of the train split."""
         return len(self.names)
 
-    @property
-    def refiners(self) -> RefinerMaker:
-        """What asks for refined labels of the same images."""
-        return RefinerMaker(
-            self.builder, self.index, self.table, self.num_images, self.random_seed
-        )
-
     def ask_prompts(self, name: str, settings: config.Voter) -> None:
         """Ask for a voter's prompts, before hours are spent on the voters before it.
 
         An image-text model that cannot be had is told then.
         """
-        if isinstance(settings, config.CaCl | config.Clims):
+        if isinstance(settings, config.TextVoter):
             self._prompts(name, settings)
 
     def first_seeds(self, voters: Mapping[str, config.Voter]) -> dict[str, Artifact]:
@@ -90,15 +88,13 @@ class VoterMaker:
             return {}
         made: dict[str, VoterArtifacts] = {}
         for name, settings in voters.items():
-            alone = seed_thresholds.without_others(settings)
-            seeding = alone.model_copy(update={"refine": config.Unrefined()})
-            made |= self.make(name, seeding, {})
+            made |= self.make(name, without_others(settings), {})
         return {subject: voter.seed for subject, voter in made.items()}
 
     def make(
         self, name: str, settings: config.Voter, first_seeds: Mapping[str, Artifact]
     ) -> Mapping[str, VoterArtifacts]:
-        """Ask for the voters of one table: each training at each input scale.
+        """Ask for the voters of one table: each reading of each of its networks.
 
         Args:
             name: Of the table.
@@ -106,31 +102,36 @@ class VoterMaker:
             first_seeds: Those of all voters, for one that agrees with the others.
         """
         made = {}
-        for trained_name, trained in self.trainings(name, settings).items():
-            for scale in settings.scales:
-                subject = f"{trained_name}-{scale:g}"
-                cams = self._cam(trained, settings, scale, subject)
-                seeds = self._seed(cams, settings.seed, subject, first_seeds)
-                refined = self.refiners.of_voter(
-                    settings, trained, cams, seeds, subject
-                )
-                made[subject] = VoterArtifacts(
-                    settings, scale, trained, cams, seeds, refined
-                )
+        trainings = self.trainings(name, settings)
+        for reading in readings.list_readings(name, settings, trainings):
+            cams = self._cam(reading, settings)
+            is_trained = not isinstance(settings, config.TextCam)
+            made[reading.subject] = VoterArtifacts(
+                name,
+                settings,
+                reading.scale,
+                reading.network,
+                reading.trained if is_trained else None,
+                cams,
+                self._seed(cams, settings.seed, reading.subject, first_seeds),
+            )
         return made
 
     def trainings(self, name: str, settings: config.Voter) -> Mapping[str, Artifact]:
-        """Ask for the trained networks of one table, by name."""
+        """Ask for what the maps of one table are read off: networks or texts."""
         match settings:
             case config.Classifier():
+                num_networks = 1 if settings.mode == "mc" else len(settings.dropout)
                 return {
                     f"{name}-{dropout:g}": self._classifier(
                         f"{name}-{dropout:g}", settings, dropout
                     )
-                    for dropout in settings.dropout
+                    for dropout in settings.dropout[:num_networks]
                 }
             case config.CaCl() | config.Clims():
                 return {name: self._text_taught(name, settings)}
+            case config.TextCam():
+                return {name: self._prompts(name, settings)}
             case _:
                 assert_never(settings)
 
@@ -146,17 +147,24 @@ class VoterMaker:
     ) -> Artifact:
         settings = network_settings(voter) | {
             "dropout": dropout,
+            "dropout_layer": voter.last_dropout,
             "random_seed": self.random_seed,
         }
-        for key in ("scales", "cam", "seed", "refine"):
+        for key in ("mode", "scales", "cam", "seed"):
             settings.pop(key)
+        saliency = None
+        if voter.saliency is not None:
+            saliency = localize.open_saliency(self.data, voter.saliency, self.names)
+            maps = {"maps": saliency.fingerprint(self.names)}
+            settings["saliency"] = settings["saliency"] | maps
+            settings["saliency"].pop("folder")
         return self.builder.make(
             Request("localize", localize.VERSION, settings, {"index": self.index}),
             lambda folder: localize.run(
                 self.table(),
-                voter,
+                voter.model_copy(update={"dropout": (dropout,)}),
                 folder,
-                dropout=dropout,
+                saliency=saliency,
                 random_seed=self.random_seed,
                 runtime=self.builder.runtime,
             ),
@@ -195,7 +203,7 @@ class VoterMaker:
             num_images=voter.steps * voter.batch,
         )
 
-    def _prompts(self, name: str, voter: config.CaCl | config.Clims) -> Artifact:
+    def _prompts(self, name: str, voter: config.TextVoter) -> Artifact:
         settings = {
             "image_text": prompts.image_text_settings(voter.image_text),
             "prompts": prompts.prompt_settings(voter.prompts),
@@ -212,26 +220,30 @@ class VoterMaker:
             subject=name,
         )
 
-    def _cam(
-        self, trained: Artifact, voter: config.Voter, scale: float, subject: str
-    ) -> Artifact:
+    def _cam(self, reading: Reading, voter: config.Voter) -> Artifact:
         def run(folder: Path) -> None:
             table = self.table()
             cam.run(
                 table,
-                localize.load(trained.folder, voter, num_classes=table.num_classes),
+                readings.open_network(
+                    reading,
+                    voter,
+                    num_classes=table.num_classes,
+                    random_seed=self.random_seed,
+                ),
                 voter.cam,
                 folder,
-                scale=scale,
+                scale=reading.scale,
                 runtime=self.builder.runtime,
             )
 
-        settings = voter.cam.model_dump(mode="json") | {"scale": scale}
-        inputs = {"index": self.index, "localize": trained}
+        settings = readings.cam_settings(reading, voter, random_seed=self.random_seed)
+        role = "prompts" if isinstance(voter, config.TextCam) else "localize"
+        inputs = {"index": self.index, role: reading.trained}
         return self.builder.make(
             Request("cam", cam.VERSION, settings, inputs),
             run,
-            subject=subject,
+            subject=reading.subject,
             num_images=self.num_images,
         )
 
@@ -243,7 +255,10 @@ class VoterMaker:
         first_seeds: Mapping[str, Artifact],
     ) -> Artifact:
         others = {each: made for each, made in first_seeds.items() if each != subject}
-        threshold = self._threshold(cams, settings, others)
+        finder = ThresholdFinder(
+            self.table, self.data, self.names, self.builder.runtime
+        )
+        threshold = finder.choose(settings, cams, others)
         inputs = {"index": self.index, "cam": cams, **threshold.inputs}
         masks = {} if threshold.masks is None else {"masks": threshold.masks}
         return self.builder.make(
@@ -266,18 +281,25 @@ class VoterMaker:
             num_images=self.num_images,
         )
 
-    def _threshold(
-        self, cams: Artifact, settings: config.Seeding, others: Mapping[str, Artifact]
-    ) -> seed_thresholds.Threshold:
-        runtime = self.builder.runtime
-        match settings.alpha:
-            case "agreement":
-                return seed_thresholds.by_agreement(
-                    cams, others, self.table, runtime=runtime
-                )
-            case "oracle":
-                return seed_thresholds.by_truth(
-                    cams, self.data, self.names, self.table, runtime=runtime
-                )
-            case _:
-                return seed_thresholds.by_otsu(cams)
+
+def training_settings(
+    training: config.Training | config.Transformer,
+) -> dict[str, Any]:
+    """Return a table's knobs, local weights counting by their content.
+
+    Raises:
+        ModelError: If a file of weights is missing.
+    """
+    settings = training.model_dump(mode="json")
+    if isinstance(training, config.Transformer):
+        if Path(training.weights).is_dir():  # else a name on the hub, or a word
+            settings["weights"] = content_digest(Path(training.weights))
+    elif training.weights not in ("hub", "none"):
+        path = Path(training.weights)
+        if not path.is_file():
+            raise ModelError(
+                f"there is no weights file {path.absolute()}; `weights` is 'hub', "
+                f"'none' or a path relative to the current folder"
+            )
+        settings["weights"] = file_digest(path)
+    return settings

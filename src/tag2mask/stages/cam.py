@@ -1,4 +1,4 @@
-"""Stage cam: activation maps of the train split, read off a trained classifier."""
+"""Stage cam: activation maps of the train split, read off a network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +17,8 @@ from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.thresholds import otsu_threshold
 from tag2mask.models.cam_network import CamNetwork
+from tag2mask.models.monte_carlo import MonteCarloCam
+from tag2mask.models.text_maps import TextMaps
 
 VERSION = 2
 THRESHOLD = "threshold.json"
@@ -29,8 +31,8 @@ _PIXELS_PER_BATCH = {"cpu": 400_000, "cuda": 4_000_000}
 
 def run(
     index: Index,
-    network: CamNetwork,
-    settings: config.CamInference,
+    network: CamNetwork | MonteCarloCam | TextMaps,
+    settings: config.CamInference | config.TextViews,
     folder: Path,
     *,
     scale: float,
@@ -48,13 +50,16 @@ def run(
     def read(batch: tuple[ImageRecord, ...]) -> list[torch.Tensor]:
         return [torch.from_numpy(read_indexed(index, image)) for image in batch]
 
-    bf16 = settings.precision == "bf16"
+    # an image-text model has a precision of its own
+    bf16 = isinstance(settings, config.CamInference) and settings.precision == "bf16"
     with (
         runtime.progress.task("cam", sum(map(len, batches))) as advance,
         torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
         explain_full_memory(_LESS_MEMORY),
     ):
         for batch, pixels in read_ahead(read, batches):
+            if isinstance(network, MonteCarloCam):
+                network.look_at([image.name for image in batch])
             maps = activation_maps(
                 network.logit_maps,
                 to_batch(pixels, device),

@@ -1,14 +1,21 @@
 """Count what a data set holds, beside what is published of it."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
 
 from tag2mask import config
 from tag2mask.data.published import COCO_COUNTS, VOC_COUNTS, Counts
 from tag2mask.engine.runtime import Runtime
 from tag2mask.stages import index
+from tag2mask.stages.learnable import count_together, warn_of_tags
+
+_EDGES = (1, 128, 256, 512, 1024, 2048, 4096)
 
 
 class SplitCensus(NamedTuple):
@@ -38,6 +45,10 @@ class Census(NamedTuple):
         splits: By name, ``train`` first; none without an image.
         widths: Least and greatest width of an image that can be read, in pixels.
         heights: The same of heights.
+        long_sides: Number of images by the range of their longer side, in pixels.
+        classes: Without background.
+        together: Number of training images with both of two classes.
+        warnings: Which classes cannot be learnt from these tags, or hardly.
         problems: All that is wrong.
         notes: What a user should know without its being wrong.
     """
@@ -45,6 +56,10 @@ class Census(NamedTuple):
     splits: Mapping[str, SplitCensus]
     widths: tuple[int, int]
     heights: tuple[int, int]
+    long_sides: Mapping[str, int]
+    classes: tuple[str, ...]
+    together: Int[np.ndarray, "t t"]
+    warnings: tuple[str, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -71,10 +86,17 @@ def take_census(data: config.Data, *, runtime: Runtime) -> Census:
                 by_class={each: counts[each] for each in listing.class_names[1:]},
                 published=published.get(name),
             )
+    classes = listing.class_names[1:]
+    training = [image.tags for image in listing.images if image.split == "train"]
+    together = count_together(training, classes)
     return Census(
         splits,
         _range([record.width for record in found.records]),
         _range([record.height for record in found.records]),
+        _histogram(max(record.width, record.height) for record in found.records),
+        classes,
+        together,
+        tuple(warn_of_tags(together, classes, num_images=len(training))),
         found.problems,
         found.notes,
     )
@@ -82,6 +104,16 @@ def take_census(data: config.Data, *, runtime: Runtime) -> Census:
 
 def _range(values: list[int]) -> tuple[int, int]:
     return min(values, default=0), max(values, default=0)
+
+
+def _histogram(sides: Iterable[int]) -> dict[str, int]:
+    """Count sides by powers of two, from the first to the last that occurs."""
+    counts = np.histogram(list(sides), (*_EDGES, np.inf))[0].tolist()
+    names = [f"{low}-{high - 1}" for low, high in pairwise(_EDGES)]
+    names.append(f"{_EDGES[-1]} and more")
+    used = [place for place, count in enumerate(counts) if count]
+    every = dict(zip(names, counts, strict=True))
+    return dict(list(every.items())[used[0] : used[-1] + 1]) if used else {}
 
 
 def _published(data: config.Data) -> dict[str, Counts]:

@@ -1,11 +1,16 @@
-"""Stage evaluate: score label maps and activation maps against ground-truth masks."""
+"""Stage evaluate: score label maps and activation maps against ground-truth masks.
 
+Every score names its masks by a digest of their names and pixels, ``masks``: scores of
+one protocol and one digest were made against the same truth, whichever archive or
+program the masks came from.
+"""
+
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
 
 from tag2mask import config
 from tag2mask.artifacts.cams import CamFolder, Cams
@@ -22,12 +27,11 @@ from tag2mask.functional.metrics import (
     confusion_matrix,
     mean_of_present,
     scores_of,
-    share,
 )
-from tag2mask.functional.shapes import BACKGROUND, IGNORE
+from tag2mask.functional.shapes import IGNORE
 from tag2mask.stages.thresholds import NUM_THRESHOLDS, count_thresholds
 
-VERSION = 3
+VERSION = 4
 SCORE = "score.json"
 _DIGITS = 4
 _WORST = 12
@@ -51,6 +55,24 @@ class Truth(NamedTuple):
         """Return the mask of an image as ``UInt8 "h w"``."""
         size = image.width, image.height
         return self.masks.read(image.name, num_classes=len(self.class_names), size=size)
+
+
+def name_masks(truth: Truth, digests: Sequence[bytes]) -> str:
+    """Return 12 hexadecimal digits that name the masks of all images.
+
+    Args:
+        truth: The images.
+        digests: What ``digest_of_mask`` gives for each, in their order.
+    """
+    seen = hashlib.sha256()
+    for image, digest in zip(truth.images, digests, strict=True):
+        seen.update(image.name.encode() + b"\0" + digest)
+    return seen.hexdigest()[:12]
+
+
+def digest_of_mask(mask: np.ndarray) -> bytes:
+    """Digest a mask's size and pixels."""
+    return hashlib.sha256(repr(mask.shape).encode() + mask.tobytes()).digest()
 
 
 def open_folder(
@@ -118,31 +140,34 @@ def score_labels(
     """
     num_classes = len(truth.class_names)
 
-    def count(image: ImageRecord) -> tuple[np.ndarray, np.ndarray]:
-        found, mask = _read_both(labels, truth, image)
+    def count(image: ImageRecord) -> tuple[np.ndarray, np.ndarray, bytes]:
+        found, mask = read_both(labels, truth, image)
         confusion = _confusion(found, mask, num_classes, labels.path(image.name))
-        return confusion, boundary_counts(
+        boundary = boundary_counts(
             found, mask, num_classes=num_classes, ratio=settings.boundary_ratio
         )
+        return confusion, boundary, digest_of_mask(mask)
 
     total = np.zeros((num_classes, num_classes + 1), np.int64)
     edges = np.zeros((num_classes, 3), np.int64)
     bootstrap = Bootstrap(num_classes, max(1, settings.bootstrap))
-    by_image = []
+    by_image, digests = [], []
     counted = map_images(count, truth.images, runtime=runtime, title="evaluate")
-    for image, (confusion, boundary) in zip(truth.images, counted, strict=True):
+    for image, (confusion, boundary, digest) in zip(truth.images, counted, strict=True):
+        digests.append(digest)
         total += confusion
         edges += boundary
         bootstrap.add(confusion)
-        by_image.append((_percent(scores_of(confusion).miou), image.name))
+        by_image.append((percent(scores_of(confusion).miou), image.name))
     record = describe_scores(scores_of(total), truth.class_names)
-    record["boundary_iou"] = _percent(mean_of_present(boundary_iou(edges)))
+    record["boundary_iou"] = percent(mean_of_present(boundary_iou(edges)))
     if settings.bootstrap and total.any():
-        record["interval"] = [_percent(value) for value in bootstrap.interval()]
+        record["interval"] = [percent(value) for value in bootstrap.interval()]
     worst = sorted(entry for entry in by_image if entry[0] is not None)[:_WORST]
     return record | {
         "worst_images": [{"image": name, "miou": miou} for miou, name in worst],
         "num_images": len(truth.images),
+        "masks": name_masks(truth, digests),
         "confusion": total.tolist(),
     }
 
@@ -159,10 +184,17 @@ def score_cams(
     A constant background score, argmax, all thresholds in one pass. The best, called
     ``oracle``, was chosen with the masks; 0 if no pixel is scored.
     """
+    digests: dict[str, bytes] = {}
+
+    def read(image: ImageRecord) -> np.ndarray:
+        mask = truth.read(image)
+        digests[image.name] = digest_of_mask(mask)
+        return mask
+
     curve = count_thresholds(
         CamFolder(cams),
         truth.images,
-        truth.read,
+        read,
         num_classes=len(truth.class_names),
         runtime=runtime,
     )
@@ -174,57 +206,15 @@ def score_cams(
         scores = scores_of(curve.confusion(place))
         record[name] = describe_scores(scores, truth.class_names)
         record[name]["threshold"] = place / NUM_THRESHOLDS
+    record["masks"] = name_masks(truth, [digests[i.name] for i in truth.images])
     record["num_images"] = len(truth.images)
-    record["miou_by_threshold"] = [_percent(value) for value in curve.miou()]
+    record["miou_by_threshold"] = [percent(value) for value in curve.miou()]
     return record
 
 
 def list_thresholds() -> list[float]:
     """Return the thresholds of ``miou_by_threshold``, ascending from 0 to 1."""
     return [place / NUM_THRESHOLDS for place in range(NUM_THRESHOLDS + 1)]
-
-
-def score_support(
-    voted: Path,
-    truth: Truth,
-    *,
-    num_voters: int,
-    runtime: Runtime,
-) -> dict[str, Any]:
-    """Return what each threshold t calls clean.
-
-    ``coverage`` is the clean share of scored pixels, ``object_coverage`` that of true
-    objects alone, ``purity`` the share of clean pixels that are right; None where
-    there is no such pixel (multi-seed, tables 10 and 11).
-    """
-    labels, support = LabelFolder(voted / "labels"), LabelFolder(voted / "support")
-
-    def count(image: ImageRecord) -> Int64[np.ndarray, "t 5"]:
-        found, mask = _read_both(labels, truth, image)
-        scored, right = mask != IGNORE, found == mask
-        true_object = scored & (mask != BACKGROUND)
-        votes = support[image.name].numpy()
-        rows = []
-        for threshold in range(1, num_voters + 1):
-            clean = scored & (votes >= threshold)
-            sets = (scored, clean, clean & right, true_object, true_object & clean)
-            rows.append([int(np.count_nonzero(each)) for each in sets])
-        return np.array(rows, np.int64)
-
-    total = np.zeros((num_voters, 5), np.int64)
-    for each in map_images(count, truth.images, runtime=runtime, title="evaluate vote"):
-        total += each
-    rows = [
-        {"min_support": threshold} | _describe_clean(counts)
-        for threshold, counts in enumerate(total, 1)
-    ]
-    return {"by_min_support": rows, "num_images": len(truth.images)}
-
-
-def _describe_clean(counts: Int64[np.ndarray, "5"]) -> dict[str, float | None]:
-    shares = share(counts[[1, 2, 4]], counts[[0, 1, 3]])
-    names = ("coverage", "purity", "object_coverage")
-    return dict(zip(names, map(_percent, shares), strict=True))
 
 
 def describe_scores(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
@@ -236,18 +226,18 @@ def describe_scores(scores: Scores, class_names: Sequence[str]) -> dict[str, Any
         "fpr": scores.fpr,
         "fnr": scores.fnr,
     }
-    record: dict[str, Any] = {"miou": _percent(scores.miou), "unit": "%"}
+    record: dict[str, Any] = {"miou": percent(scores.miou), "unit": "%"}
     for name, values in by_name.items():
         record[name] = {
-            each: _percent(value)
+            each: percent(value)
             for each, value in zip(class_names, values, strict=True)
         }
     for name in ("pixel_accuracy", "coverage", "purity"):
-        record[name] = _percent(getattr(scores, name))
+        record[name] = percent(getattr(scores, name))
     return record
 
 
-def _read_both(
+def read_both(
     labels: LabelFolder, truth: Truth, image: ImageRecord
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the label map of an image and its mask, of one size."""
@@ -272,7 +262,7 @@ def _confusion(
         raise DatasetError(f"{path}: {error}") from None
 
 
-def _percent(share: float | np.floating[Any] | np.ndarray) -> float | None:
+def percent(share: float | np.floating[Any] | np.ndarray) -> float | None:
     """Round a share to percent; a nan, an undefined score, becomes None."""
     value = float(share)
     return None if np.isnan(value) else round(100 * value, _DIGITS)

@@ -18,7 +18,7 @@ from tag2mask.data.captions import Captioned
 from tag2mask.data.images import read_image
 from tag2mask.data.sampling import Sample, Tickets
 from tag2mask.engine.loop import CHECKPOINT, Batch, Learner, Length, Losses, fit
-from tag2mask.engine.optimizers import make_optimizer, make_schedule
+from tag2mask.engine.optimizers import RateFactors, make_optimizer, make_schedule
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.matching import is_said, matching_loss
 from tag2mask.models.image_text.tiny import (
@@ -137,7 +137,7 @@ def _learner(towers: TinyTowers, settings: TinyTraining) -> Learner:
         towers,
         kind="adamw",
         learning_rate=settings.learning_rate,
-        head_factor=1.0,
+        factors=RateFactors(head=1.0),
         momentum=0.0,
         weight_decay=settings.weight_decay,
     )

@@ -10,6 +10,7 @@ from tag2mask.artifacts.tables import ImageRecord, write_index
 from tag2mask.data.images import read_image
 from tag2mask.data.layouts import Listed, Listing
 from tag2mask.data.masks import MaskFolder
+from tag2mask.data.review import ReviewFile
 from tag2mask.engine.map_images import map_images
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import DatasetError, Tag2MaskError
@@ -39,7 +40,43 @@ def list_images(data: config.Data) -> Listing:
     notes = list(listing.notes)
     if left_out := len(listing.images) - len(images):
         notes.append(f"{left_out} images are of neither split: left out")
-    return listing._replace(images=tuple(images), notes=tuple(notes))
+    found = listing._replace(images=tuple(images), notes=tuple(notes))
+    return _without_marked(data, found)
+
+
+def review_file(data: config.Data) -> ReviewFile | None:
+    """Return where the marks of a data set are, None if none are to be honoured."""
+    return ReviewFile(data.root / data.review) if data.review else None
+
+
+def _without_marked(data: config.Data, listing: Listing) -> Listing:
+    """Leave out the train images that a person has marked.
+
+    Those that are kept unseen stay, whatever was said of them: a score must not be
+    mended by leaving out what is hard.
+    """
+    review = review_file(data)
+    if review is None:
+        return listing
+    try:
+        marks = review.read()
+    except DatasetError as error:
+        return listing._replace(problems=(*listing.problems, str(error)))
+    kept = tuple(
+        image
+        for image in listing.images
+        if image.split != "train"
+        or image.name not in marks
+        or not marks[image.name].leaves_out(image.tags)
+    )
+    count = len(listing.images) - len(kept)
+    if not count:
+        return listing
+    if not any(image.split == "train" for image in kept):
+        problem = f"{review.path} leaves out every image of the train split"
+        return listing._replace(problems=(*listing.problems, problem))
+    note = f"{count} images are marked in {review.path.name}: left out"
+    return listing._replace(images=kept, notes=(*listing.notes, note))
 
 
 def fingerprint(data: config.Data, listing: Listing) -> str:

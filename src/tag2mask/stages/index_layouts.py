@@ -6,9 +6,18 @@ from tag2mask import config
 from tag2mask.data import layouts
 from tag2mask.data.layouts import Listing
 
+_Export = (
+    config.LabelStudioData
+    | config.CvatData
+    | config.ImageFolderData
+    | config.FiftyOneData
+)
+
 
 def list_layout(data: config.Data) -> Listing:
     """List a data set as its layout says, with splits named as they are there."""
+    if isinstance(data, _Export):
+        return _list_export(data)
     match data:
         case config.FolderData():
             return layouts.list_folder(
@@ -49,6 +58,42 @@ def list_layout(data: config.Data) -> Listing:
             assert_never(data)
 
 
+def _list_export(data: _Export) -> Listing:
+    """List what another tool exported."""
+    match data:
+        case config.LabelStudioData():
+            return layouts.list_label_studio(
+                data.root,
+                images=data.images,
+                tags=data.tags,
+                field=data.field,
+                control=data.control,
+                classes=data.classes,
+            )
+        case config.CvatData():
+            return layouts.list_cvat(
+                data.root, images=data.images, tags=data.tags, classes=data.classes
+            )
+        case config.ImageFolderData():
+            return layouts.list_image_folder(
+                data.root,
+                metadata=data.metadata,
+                column=data.column,
+                splits=(data.splits.train, data.splits.val),
+                classes=data.classes,
+            )
+        case config.FiftyOneData():
+            return layouts.list_fiftyone(
+                data.root,
+                splits=(data.splits.train, data.splits.val),
+                images=data.images,
+                labels=data.labels,
+                classes=data.classes,
+            )
+        case _:
+            assert_never(data)
+
+
 def _list_coco(data: config.CocoData) -> Listing:
     splits = {"train": data.train} | ({"val": data.val} if data.val else {})
     return layouts.list_coco(
@@ -63,13 +108,9 @@ def _list_coco(data: config.CocoData) -> Listing:
 
 def split_names(data: config.Data) -> dict[str, str]:
     """Return ``train`` and ``val`` by what the layout calls them."""
-    match data:
-        case config.FolderData() | config.JsonData() | config.ClassFoldersData():
-            return {data.splits.train: "train", data.splits.val: "val"}
-        case config.VocData() | config.CocoData() | config.MultiHotData():
-            return {"train": "train", "val": "val"}
-        case _:
-            assert_never(data)
+    if isinstance(data, config.VocData | config.CocoData | config.MultiHotData):
+        return {"train": "train", "val": "val"}
+    return {data.splits.train: "train", data.splits.val: "val"}
 
 
 def nothing_to_train_on(data: config.Data, listing: Listing) -> str:

@@ -1,22 +1,21 @@
 """Stage predict: label maps of images, by a trained segmenter."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
 
 from tag2mask import config
 from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.data.images import read_image
 from tag2mask.engine.inference import class_logits, to_batch
-from tag2mask.engine.map_images import read_ahead
+from tag2mask.engine.map_images import in_threads, read_ahead
 from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.crf import dense_crf
-from tag2mask.models.deeplab import DeepLab
 
 VERSION = 1
 _LESS_MEMORY = (
@@ -34,7 +33,7 @@ class Subject(NamedTuple):
 
 
 def run(
-    network: DeepLab,
+    network: nn.Module,
     images: Sequence[Subject],
     settings: config.Predict,
     labels: Path,
@@ -43,7 +42,8 @@ def run(
 ) -> None:
     """Write LABELS/NAME.png for every image, one at a time.
 
-    One image a step, so that the labels of an image do not depend on its company.
+    One image a step, so that the labels of an image do not depend on its company; on a
+    CPU, threads run the CRFs of the last few images while the network sees the next.
     Images that have labels already are left alone.
 
     Args:
@@ -60,34 +60,92 @@ def run(
     def read(image: Subject) -> UInt8[Tensor, "h w 3"]:
         return torch.from_numpy(read_image(image.path))
 
-    with runtime.progress.task("predict", len(missing)) as advance:
+    def seen() -> Iterator[tuple[Subject, Tensor, Float[Tensor, "k h w"]]]:
         for image, pixels in read_ahead(read, missing):
-            found = predict_labels(network, pixels, settings, runtime.device)
-            write_labels(labels, image.name, found)
+            logits = _logits(network, [pixels], settings, runtime.device)[0]
+            yield image, pixels, logits
+
+    def label(step: tuple[Subject, Tensor, Float[Tensor, "k h w"]]) -> None:
+        image, pixels, logits = step
+        refined = _refined(logits, pixels, settings)
+        write_labels(labels, image.name, pick_labels(refined))
+
+    on_cpu = runtime.device.type == "cpu" and settings.crf != "none"
+    workers = runtime.workers if on_cpu else 1
+    with runtime.progress.task("predict", len(missing)) as advance:
+        for _ in in_threads(label, seen(), workers=workers):
             advance(1)
 
 
 def predict_labels(
-    network: DeepLab,
+    network: nn.Module,
     image: UInt8[Tensor, "h w 3"],
     settings: config.Predict,
     device: torch.device,
 ) -> UInt8[Tensor, "h w"]:
     """Return the class of each pixel of an image of any size; it never sees tags."""
+    return pick_labels(predict_scores(network, [image], settings, device)[0])
+
+
+def predict_scores(
+    network: nn.Module,
+    images: Sequence[UInt8[Tensor, "h w 3"]],
+    settings: config.Predict,
+    device: torch.device,
+) -> Float[Tensor, "b k h w"]:
+    """Return how each class scores at each pixel: logits, or marginals of the CRF.
+
+    Args:
+        network: In evaluation mode.
+        images: All of one size. In a batch the last bits of a score may differ from
+            those of the image alone.
+        settings: Scales, mirror, CRF and precision.
+        device: Where the network is.
+    """
+    logits = _logits(network, images, settings, device)
+    if settings.crf == "none":
+        return logits
+    pairs = zip(logits, images, strict=True)
+    return torch.stack([_refined(each, image, settings) for each, image in pairs])
+
+
+def pick_labels(scores: Float[Tensor, "k h w"]) -> UInt8[Tensor, "h w"]:
+    """Return the class that scores best at each pixel, the first of equal ones."""
+    # as argmax, in a tenth of its time
+    return scores.max(dim=0).indices.to(torch.uint8).cpu()
+
+
+def _logits(
+    network: nn.Module,
+    images: Sequence[UInt8[Tensor, "h w 3"]],
+    settings: config.Predict,
+    device: torch.device,
+) -> Float[Tensor, "b k h w"]:
     bf16 = settings.precision == "bf16"
     with (
         torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
         explain_full_memory(_LESS_MEMORY),
     ):
-        logits = class_logits(
+        return class_logits(
             network,
-            to_batch([image], device),
+            to_batch(images, device),
             scales=settings.scales,
             flip=settings.flip,
-        )[0]
-    if settings.crf != "none":
-        probabilities = logits.softmax(0).cpu()
-        logits = dense_crf(
-            probabilities, image, preset=settings.crf, min_score=_LEAST_PROBABILITY
         )
-    return logits.argmax(0).to(torch.uint8).cpu()
+
+
+def _refined(
+    logits: Float[Tensor, "k h w"],
+    image: UInt8[Tensor, "h w 3"],
+    settings: config.Predict,
+) -> Float[Tensor, "k h w"]:
+    """Return the scores after the CRF, if it is asked for."""
+    if settings.crf == "none":
+        return logits
+    with explain_full_memory(_LESS_MEMORY):
+        return dense_crf(
+            logits.softmax(0),
+            image,
+            preset=settings.crf,
+            min_score=_LEAST_PROBABILITY,
+        )

@@ -21,7 +21,12 @@ from tag2mask.data.classes import (
 )
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import DatasetError
-from tag2mask.models.image_text import ImageTextModel, make_image_text_model
+from tag2mask.models.image_text import (
+    DenseImageTextModel,
+    ImageTextModel,
+    make_image_text_model,
+)
+from tag2mask.models.text_maps import TextMaps, class_texts
 
 VERSION = 1
 PROMPTS = "prompts.json"
@@ -143,6 +148,24 @@ def open_image_text(model: config.ImageText, *, device: torch.device) -> ImageTe
         model.adapter, **model.model_dump(exclude={"adapter"})
     )
     return teacher.to(device)
+
+
+def open_text_maps(vectors: TextVectors, voter: config.TextCam) -> TextMaps:
+    """Return the activation maps of a recipe's texts, frozen.
+
+    Raises:
+        ModelError: If the image-text model cannot be had.
+    """
+    model = open_image_text(voter.image_text, device=vectors.contexts.device)
+    if not isinstance(model, DenseImageTextModel):
+        raise TypeError(f"{model.identity} cannot tell what is where")
+    texts = class_texts(
+        vectors.contexts,
+        vectors.backgrounds,
+        vectors.has_words,
+        suppress_words=voter.suppress_words,
+    )
+    return TextMaps(model, texts)
 
 
 def teacher_name(model: config.ImageText) -> str:

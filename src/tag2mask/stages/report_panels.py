@@ -134,12 +134,20 @@ def make_panel(
         predictions = {"": predictor(photo)}
     for name, labels in predictions.items():
         cells.append(Cell("prediction", name, labels_layer(labels)))
-    if sources.masks is not None and image.name in sources.masks:
-        size = image.width, image.height
-        num_classes = sources.index.num_classes
-        mask = sources.masks.read(image.name, num_classes=num_classes, size=size)
-        cells.append(Cell("truth", "", labels_layer(mask)))
+    if sources.masks is not None:
+        truth = truth_layer(sources.masks, image, sources.index.num_classes)
+        cells += [] if truth is None else [Cell("truth", "", truth)]
     return Panel(image, photo, tuple(cells))
+
+
+def truth_layer(
+    masks: MaskFolder, image: ImageRecord, num_classes: int
+) -> Layer | None:
+    """Return the ground truth of an image to look at; None if it has none."""
+    if image.name not in masks:
+        return None
+    size = image.width, image.height
+    return labels_layer(masks.read(image.name, num_classes=num_classes, size=size))
 
 
 def open_predictor(sources: Sources, runtime: Runtime) -> Predictor | None:

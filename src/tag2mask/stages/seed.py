@@ -1,5 +1,6 @@
 """Stage seed: activation maps become a first label map."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -9,11 +10,12 @@ from torch.nn import functional
 
 from tag2mask import config
 from tag2mask.artifacts.cams import Cams, read_cams
-from tag2mask.artifacts.files import write_json
+from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.data.images import read_indexed
 from tag2mask.engine.map_images import for_each_image
+from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.crf import PRESETS, dense_crf
 from tag2mask.functional.seeding import (
@@ -26,6 +28,8 @@ from tag2mask.functional.shapes import BACKGROUND
 
 VERSION = 3
 ALPHA = "alpha.json"
+CPU = torch.device("cpu")
+LESS_MEMORY = "lower --workers, shrink the CRF's images, or use --device cpu"
 
 
 def run(
@@ -47,7 +51,7 @@ def run(
         settings: Background score and CRF.
         folder: Where the labels go; images that are there are not computed again.
         threshold: Between background and objects, for an alpha that is a word.
-        runtime: How many threads.
+        runtime: How many threads, and where the CRF runs.
     """
     labels = LabelFolder(folder / "labels")
     if isinstance(settings.alpha, str):
@@ -58,25 +62,72 @@ def run(
 
     def label(image: ImageRecord) -> None:
         pixels = torch.from_numpy(read_indexed(index, image))
-        seed = seed_labels(read_cams(cams, image.name), pixels, settings)
+        found = read_cams(cams, image.name)
+        with explain_full_memory(LESS_MEMORY):
+            seed = seed_labels(found, pixels, settings, runtime.device)
         write_labels(labels.folder, image.name, seed)
 
     missing = [image for image in index.split("train") if image.name not in labels]
     for_each_image(label, missing, runtime=runtime, title="seed")
 
 
+def settled(settings: config.Seeding, folder: Path) -> config.Seeding:
+    """Return settings with the alpha as a number that a finished folder found."""
+    if not isinstance(settings.alpha, str):
+        return settings
+    alpha = float(read_json(folder / ALPHA)["alpha"])
+    return settings.model_copy(update={"alpha": alpha})
+
+
 def seed_labels(
-    cams: Cams, image: UInt8[Tensor, "h w 3"], settings: config.Seeding
+    cams: Cams,
+    image: UInt8[Tensor, "h w 3"],
+    settings: config.Seeding,
+    device: torch.device = CPU,
 ) -> UInt8[Tensor, "h w"]:
-    """Return the seed of one image: background or one of its tags per pixel."""
+    """Return the seed of one image: background or one of its tags per pixel.
+
+    Args:
+        cams: Activation maps of its tags.
+        image: The true RGB values.
+        settings: Background score, as a number, and CRF.
+        device: Where the CRF runs.
+    """
+    return label_image(
+        lambda height, width: class_scores(cams.at(height, width), settings),
+        (BACKGROUND, *cams.class_ids),
+        image,
+        crf=settings.crf,
+        crf_shrink=settings.crf_shrink,
+        device=device,
+    )
+
+
+def label_image(
+    scores_at: Callable[[int, int], Float[Tensor, "k h w"]],
+    class_ids: Sequence[int],
+    image: UInt8[Tensor, "h w 3"],
+    *,
+    crf: config.Crf,
+    crf_shrink: int,
+    device: torch.device,
+) -> UInt8[Tensor, "h w"]:
+    """Give each pixel of an image one of a few classes, after a CRF if it is asked for.
+
+    Args:
+        scores_at: Scores of the classes at a height and a width.
+        class_ids: Which classes these are, background first.
+        image: The true RGB values.
+        crf: Its preset, or ``none``.
+        crf_shrink: Run it on an image this many times smaller.
+        device: Where it runs.
+    """
     height, width, _ = image.shape
-    class_ids = (BACKGROUND, *cams.class_ids)
-    if settings.crf == "none":
-        scores = _with_background(cams.at(height, width), settings)
-        return labels_from_scores(scores, class_ids)
-    small = -(-height // settings.crf_shrink), -(-width // settings.crf_shrink)
-    scores = _with_background(cams.at(*small), settings)
-    preset = PRESETS[settings.crf].shrunk(settings.crf_shrink)
+    if crf == "none":
+        return labels_from_scores(scores_at(height, width), class_ids)
+    small = -(-height // crf_shrink), -(-width // crf_shrink)
+    preset = PRESETS[crf].shrunk(crf_shrink)
+    scores = scores_at(*small).to(device)
     marginals = dense_crf(scores, shrink_image(image, small), preset=preset)
     if small != (height, width):
         marginals = functional.interpolate(
@@ -85,9 +136,10 @@ def seed_labels(
     return labels_from_scores(marginals, class_ids)
 
 
-def _with_background(
+def class_scores(
     cams: Float[Tensor, "t h w"], settings: config.Seeding
 ) -> Float[Tensor, "k h w"]:
+    """Return activation maps behind their background score; alpha is a number."""
     if settings.background is not None:
         return join_background(cams, settings.background)
     if not isinstance(settings.alpha, float):

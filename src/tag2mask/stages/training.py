@@ -11,10 +11,11 @@ from tag2mask import config
 from tag2mask.data.augment import Augmentation
 from tag2mask.data.sampling import Tickets
 from tag2mask.engine.loop import CHECKPOINT, Batch, Learner, Length, Losses, fit
-from tag2mask.engine.optimizers import make_optimizer, make_schedule
+from tag2mask.engine.optimizers import RateFactors, make_optimizer, make_schedule
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import ModelError
 from tag2mask.models.backbones import Backbone, make_backbone
+from tag2mask.models.transformer_segmenters import Encoder
 from tag2mask.models.weights import load_module, read_weights, save_module
 
 WEIGHTS = "weights.safetensors"
@@ -31,7 +32,7 @@ def training_backbone(training: config.Training) -> Backbone:
     Where a segmenter starts from a voter, ``weights`` is the file of its classifier. No
     other table takes such a file: one that learnt from the truth could come in.
     """
-    voter = training.init_from if isinstance(training, config.Segment) else None
+    voter = training.init_from if isinstance(training, config.DeepLab) else None
     backbone = make_backbone(
         training.backbone,
         weights=training.weights if voter is None else "none",
@@ -47,7 +48,7 @@ def training_backbone(training: config.Training) -> Backbone:
     return backbone
 
 
-def augmentation(training: config.Course, backbone: Backbone) -> Augmentation:
+def augmentation(training: config.Course, backbone: Backbone | Encoder) -> Augmentation:
     """Return the augmentation of a table, padding with the backbone's mean colour."""
     return Augmentation(
         crop=training.crop,
@@ -80,7 +81,11 @@ def train(
             _learner(model, losses_of, training),
             tickets,
             Length(
-                training.steps, training.batch, training.clip_norm, training.precision
+                training.steps,
+                training.batch,
+                training.clip_norm,
+                training.precision,
+                training.accumulate,
             ),
             folder=folder,
             runtime=runtime,
@@ -110,7 +115,7 @@ def _learner(
         model,
         kind=training.optimizer,
         learning_rate=training.learning_rate,
-        head_factor=training.head_factor,
+        factors=RateFactors(training.head_factor, training.bias_factor),
         momentum=training.momentum,
         weight_decay=training.weight_decay,
     )
@@ -120,6 +125,7 @@ def _learner(
         steps=training.steps,
         power=training.power,
         warmup=training.warmup,
+        last_factor=training.last_factor,
     )
     return Learner(model, losses_of, optimizer, schedule)
 

@@ -31,7 +31,7 @@ def list_json(
     table = root / tags
     photographs = Photographs(root, images)
     found = Collection()
-    for place, value in _values(table):
+    for place, value in values_of(table):
         try:
             image, names, split = _row(value, place)
             listed = photographs.find(image, names, split)
@@ -48,7 +48,7 @@ def list_json(
     )
 
 
-def _values(table: Path) -> Iterator[tuple[str, Any]]:
+def values_of(table: Path) -> Iterator[tuple[str, Any]]:
     """Yield each value of a table with its place in words."""
     try:
         text = table.read_text(encoding="utf-8-sig")

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
-from xml.etree import ElementTree
 
 from tag2mask.data.layouts.listing import (
     Collection,
@@ -14,6 +12,7 @@ from tag2mask.data.layouts.listing import (
 )
 from tag2mask.data.layouts.name_lists import read_names
 from tag2mask.data.published import VOC_CLASSES
+from tag2mask.data.xml_file import read_xml
 from tag2mask.errors import DatasetError
 
 _LISTS = "ImageSets/Segmentation"
@@ -79,38 +78,21 @@ def list_path(root: Path, name: str) -> Path:
     return root / _LISTS / f"{name.removesuffix('.txt')}.txt"
 
 
-class _RefusedError(Exception):
-    """The XML says what no annotation needs to say."""
-
-
-class _Objects(ElementTree.TreeBuilder):
-    """Refuses declarations: entities that expand are how XML does harm."""
-
-    def doctype(self, *_: object) -> NoReturn:
-        raise _RefusedError("it has a DOCTYPE, which an annotation needs not")
-
-
 def _read_tags(path: Path, *, difficult: bool) -> tuple[str, ...]:
     """Read the classes of the objects of an annotation, each once."""
     try:
-        tree = ElementTree.parse(path, ElementTree.XMLParser(target=_Objects()))
+        root = read_xml(path)
     except FileNotFoundError:
         raise DatasetError(
             f"there is no annotation {path}; add it, or take the image off its list"
         ) from None
-    except (
-        OSError,
-        ElementTree.ParseError,
-        LookupError,
-        ValueError,
-        _RefusedError,
-    ) as error:
+    except (OSError, ValueError) as error:
         raise DatasetError(
             f"{path} cannot be read as an annotation: {error}; replace it, or take "
             f"the image off its list"
         ) from None
     tags = []
-    for each in tree.getroot().findall("object"):
+    for each in root.findall("object"):
         name = (each.findtext("name") or "").strip()
         if not name:
             raise DatasetError(f"{path}: an object has no name; write <name> in it")

@@ -6,12 +6,21 @@ from typing import Any, Literal, assert_never
 from tag2mask.models.image_text.clip import Clip, load_clip
 from tag2mask.models.image_text.conse import Conse, load_conse
 from tag2mask.models.image_text.open_clip import OpenClip, load_open_clip
-from tag2mask.models.image_text.protocol import ImageTextModel, Precision
+from tag2mask.models.image_text.protocol import (
+    DenseImageTextModel,
+    ImageTextModel,
+    Precision,
+)
 from tag2mask.models.image_text.sentences import load_sentence_encoder
 from tag2mask.models.image_text.text_cache import TextCache
 from tag2mask.models.image_text.tiny import TinyImageText, load_tiny
 
-__all__ = ["ImageTextModel", "TextCache", "make_image_text_model"]
+__all__ = [
+    "DenseImageTextModel",
+    "ImageTextModel",
+    "TextCache",
+    "make_image_text_model",
+]
 
 ImageTextKind = Literal["clip", "open_clip", "conse", "tiny"]
 

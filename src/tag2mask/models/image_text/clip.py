@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as nnf
 from jaxtyping import Float
 from torch import Tensor
 
@@ -62,6 +63,7 @@ class Clip(FrozenModule):
         self.image_size = _side(preprocessing, name) or vision.image_size
         self.mean = _channels(preprocessing.get("image_mean", mean), name)
         self.std = _channels(preprocessing.get("image_std", std), name)
+        self._is_siglip = is_siglip
         self._is_resized = self.image_size != vision.image_size
         self._tokenizer = tokenizer
         # SigLIP reads a text's padding, which it was trained with
@@ -80,6 +82,54 @@ class Clip(FrozenModule):
                 pixel_values=images.float(), interpolate_pos_encoding=self._is_resized
             )
         return unit(found.pooler_output)
+
+    def encode_dense(
+        self, images: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b d gh gw"]:
+        """Return a unit vector for each patch; places tell of themselves alone.
+
+        CLIP: the tokens of the last layer attend each to itself, so that its values
+        pass as they are (MaskCLIP: Zhou et al., ECCV 2022). SigLIP: the head that pools
+        the tokens is given one at a time. Images are resized to whole patches, and the
+        embeddings of positions are interpolated.
+        """
+        vision = self.network.vision_model
+        patch = vision.config.patch_size
+        rows, columns = (max(1, round(side / patch)) for side in images.shape[-2:])
+        size = (rows * patch, columns * patch)
+        if size != tuple(images.shape[-2:]):
+            images = nnf.interpolate(
+                images, size, mode="bilinear", align_corners=False, antialias=True
+            )
+        with computing(self.precision, images.device):
+            places = self._siglip_places if self._is_siglip else self._clip_places
+            found = unit(places(images.float()))
+        return found.movedim(1, -1).reshape(len(images), -1, rows, columns)
+
+    def _clip_places(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b p d"]:
+        vision = self.network.vision_model
+        states = vision(
+            pixel_values=images,
+            interpolate_pos_encoding=True,
+            output_hidden_states=True,
+        ).hidden_states[-2]
+        last = vision.encoder.layers[-1]
+        values = last.self_attn.v_proj(last.layer_norm1(states))
+        states = states + last.self_attn.out_proj(values)
+        states = states + last.mlp(last.layer_norm2(states))
+        tokens = vision.post_layernorm(states[:, 1:])  # the first is of the image
+        places: Tensor = self.network.visual_projection(tokens)
+        return places
+
+    def _siglip_places(
+        self, images: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b p d"]:
+        vision = self.network.vision_model
+        tokens = vision(
+            pixel_values=images, interpolate_pos_encoding=True
+        ).last_hidden_state
+        places: Tensor = vision.head(tokens.flatten(0, 1)[:, None])
+        return places.view_as(tokens)
 
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
         """Return unit vectors of texts, cut at the model's length.

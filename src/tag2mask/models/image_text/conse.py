@@ -108,12 +108,42 @@ class Conse(FrozenModule):
             features = self.network.forward_head(
                 self.network.forward_features(images.float()), pre_logits=True
             )
-            logits = self.network.get_classifier()(features)
-        with computing("32", images.device):
-            if self._variant == "weights":
-                features = features.float()
-                return unit(features - features.mean(dim=1, keepdim=True))
-            return unit(logits.float().softmax(dim=1) @ self.label_vectors)
+        return unit(self._place(features))
+
+    def encode_dense(
+        self, images: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b d gh gw"]:
+        """Return for each place of the feature map what an image of it alone would be.
+
+        Not of unit length: ``weights`` has strong and weak features. Where pooling is
+        the mean and nothing follows it, an image is the mean of its places under
+        ``weights``.
+
+        Raises:
+            ModelError: If the classifier has no feature map.
+        """
+        with computing(self.precision, images.device):
+            found: Tensor = self.network.forward_features(images.float())
+            if found.ndim != 4 or found.shape[1] != self.network.num_features:
+                raise ModelError(
+                    f"{self.identity} has no feature map, but something of shape "
+                    f"{list(found.shape[1:])} of an image: choose a convolutional "
+                    f"classifier to tell what is where"
+                )
+            each = found.movedim(1, -1).flatten(0, 2)[:, :, None, None]
+            features = self.network.forward_head(each, pre_logits=True)
+        grid = len(images), *found.shape[-2:], -1
+        return self._place(features).view(grid).movedim(-1, 1)
+
+    def _place(self, features: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
+        """Place pooled features in the space of the texts."""
+        if self._variant == "weights":
+            features = features.float()
+            return features - features.mean(dim=1, keepdim=True)
+        with computing(self.precision, features.device):
+            logits: Tensor = self.network.get_classifier()(features)
+        with computing("32", features.device):
+            return logits.float().softmax(dim=1) @ self.label_vectors
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:

@@ -16,8 +16,14 @@ _REFUSALS = (OSError, ValueError, LookupError, TypeError, RuntimeError, Safetens
 """What transformers raises where files are missing, damaged or of something else."""
 
 
-def import_transformers() -> Any:  # noqa: ANN401
+def import_transformers(
+    *, needed_by: str = "the image-text models clip and conse", extra: str = "clip"
+) -> Any:  # noqa: ANN401
     """Return the library.
+
+    Args:
+        needed_by: What the user has asked for, in the plural.
+        extra: Of this package, that brings the library.
 
     Raises:
         ModelError: If it is not installed.
@@ -27,8 +33,8 @@ def import_transformers() -> Any:  # noqa: ANN401
         import transformers
     except ImportError:
         raise ModelError(
-            "the image-text models clip and conse need transformers; install it with "
-            'pip install "tag2mask[clip]"'
+            f"{needed_by} need transformers; install it with "
+            f'pip install "tag2mask[{extra}]"'
         ) from None
     return transformers
 

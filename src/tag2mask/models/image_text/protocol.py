@@ -57,3 +57,28 @@ class ImageTextModel(TextEncoder, Protocol):
                 ``(image - mean) / std`` of an image in [0, 1].
         """
         ...
+
+
+@runtime_checkable
+class DenseImageTextModel(ImageTextModel, Protocol):
+    """An image-text model that also tells what is where.
+
+    ``tag2mask.testing.check_dense_image_text_model`` checks it.
+    """
+
+    def encode_dense(
+        self, images: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b d gh gw"]:
+        """Return a vector, float32, for each place of each image.
+
+        The more a text is at a place, the greater the dot product of its vector with
+        that of the place; how long the vectors of places are is the model's affair. An
+        image's vectors depend on no other image.
+
+        Args:
+            images: RGB of any size, normalised as for ``encode_images``.
+
+        Returns:
+            On a grid that covers the image evenly.
+        """
+        ...

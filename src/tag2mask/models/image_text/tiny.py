@@ -143,6 +143,14 @@ class TinyTowers(nn.Module):
         pooled = self.features(images).mean(dim=(2, 3))
         return functional.normalize(self.projection(pooled), dim=1)
 
+    def place_vectors(
+        self, images: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b d gh gw"]:
+        """Return vectors of places; their mean has the direction of the image's."""
+        features = self.features(images)
+        places: Tensor = self.projection(features.movedim(1, -1))
+        return places.movedim(-1, 1)
+
     def text_vectors(self, tokens: Int64[Tensor, "n l"]) -> Float[Tensor, "n d"]:
         """Return unit vectors of the words' numbers."""
         weighted = self.words(tokens) * self._weights[tokens]
@@ -187,6 +195,16 @@ class TinyImageText(nn.Module):
         """
         with torch.autocast(images.device.type, enabled=False):
             return self._towers.image_vectors(images.float())
+
+    def encode_dense(
+        self, images: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b d gh gw"]:
+        """Return vectors of places, of which an image is the mean; a grid of stride 8.
+
+        Computed in float32, also where autocast is on.
+        """
+        with torch.autocast(images.device.type, enabled=False):
+            return self._towers.place_vectors(images.float())
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:

@@ -1,0 +1,119 @@
+"""Time an exported segmenter: python benchmarks/onnx.py [MODEL].
+
+Compares PyTorch eager (the network as it predicts here: one scale, channels last,
+folded batch norms, resized and argmax) with ONNX Runtime on the exported file, in one
+process with one thread each, in turn, on one photograph-like image. Without a model
+the network is that of voc-mini with random weights.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+# this folder comes first there, and `import onnx` would find this file
+sys.path = [path for path in sys.path if Path(path).resolve() != Path(__file__).parent]
+
+import torch  # noqa: E402
+
+from tag2mask import config  # noqa: E402
+from tag2mask.deploy import Predictor  # noqa: E402
+from tag2mask.engine.runtime import reuse_memory  # noqa: E402
+from tag2mask.export.onnx_model import draw_picture, export_onnx  # noqa: E402
+from tag2mask.models.backbones import make_backbone  # noqa: E402
+from tag2mask.models.locate import locate_segmenter  # noqa: E402
+from tag2mask.models.segmenters import (  # noqa: E402
+    Segmenter,
+    load_segmenter,
+    make_network,
+)
+from tag2mask.stages.predict import predict_labels  # noqa: E402
+
+_CLASSES = 21
+_WARM_UP = 3
+
+
+def make() -> Segmenter:
+    """Return the network of recipes/voc-mini.toml, its weights random."""
+    table = config.load_recipe(Path("voc-mini")).segment
+    torch.manual_seed(0)
+    backbone = make_backbone(
+        table.backbone,
+        weights="none",
+        output_stride=table.output_stride,
+        dilate=table.dilate,
+        options=table.backbone_options,
+    )
+    network = make_network(
+        backbone, table.network, num_classes=_CLASSES, rates=table.rates
+    )
+    card = {"network": table.network, "backbone": table.backbone}
+    names = tuple(str(number) for number in range(_CLASSES))
+    return Segmenter(network.eval(), names, card)
+
+
+def time_once(call: Callable[[], object]) -> float:
+    """Return the milliseconds of a call."""
+    begun = time.perf_counter()
+    call()
+    return 1000 * (time.perf_counter() - begun)
+
+
+def main() -> None:
+    """Print JSON: milliseconds of both, their quartiles, and the ratio of medians."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("--size", type=int, default=384)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--int8", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    reuse_memory()
+    model = (
+        load_segmenter(locate_segmenter(given.model).folder) if given.model else make()
+    )
+    image = draw_picture(given.size, given.size)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.onnx")
+        exported = export_onnx(model, path, int8=given.int8)
+        predictor = Predictor(path, threads=1)
+    pixels, device = torch.from_numpy(image), torch.device("cpu")
+    settings = config.Predict(scales=(1.0,), flip=False, crf="none")
+    model.network.to(memory_format=torch.channels_last)
+    calls: dict[str, Callable[[], object]] = {
+        "torch": lambda: predict_labels(model.network, pixels, settings, device),
+        "onnxruntime": lambda: predictor.predict(image),
+    }
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(_WARM_UP + given.rounds):
+        for name, call in calls.items():
+            spent = time_once(call)
+            if number >= _WARM_UP:
+                times[name].append(spent)
+    quartiles = {name: statistics.quantiles(each, n=4) for name, each in times.items()}
+    commit = ["git", "describe", "--always", "--dirty"]
+    described = subprocess.run(commit, capture_output=True, text=True, check=False)
+    record = {
+        "commit": described.stdout.strip(),
+        "device": f"{platform.machine()}, 1 thread",
+        "model": f"{model.card.get('network')} on {model.card.get('backbone')}",
+        "size": given.size,
+        "int8": given.int8,
+        "milliseconds": {
+            name: [round(q, 1) for q in each] for name, each in quartiles.items()
+        },
+        "ratio": round(quartiles["torch"][1] / quartiles["onnxruntime"][1], 2),
+        "float32": exported.float32._asdict(),
+        "int8 agreement": exported.int8 and exported.int8._asdict(),
+    }
+    print(json.dumps(record, indent=2))
+
+
+if __name__ == "__main__":
+    main()

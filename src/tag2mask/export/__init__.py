@@ -1,0 +1,1 @@
+"""What leaves tag2mask: masks in the formats of other tools, and models."""

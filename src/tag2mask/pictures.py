@@ -1,0 +1,182 @@
+"""Read photographs of many formats to RGB, with errors that name the file.
+
+Needs numpy and Pillow alone, as an exported model does.
+"""
+
+import io
+import os
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from tag2mask.errors import DatasetError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""Those of the suffixes; Pillow knows others, some of which run programs."""
+_CURE = "replace or remove it, or set data.skip_bad=true"
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a picture upright, by its EXIF orientation."""
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Return an image's pixels as RGB "h w 3", turned upright as its EXIF data says.
+
+    Transparency is dropped; 16-bit channels keep their upper 8 bits; of several pages
+    or frames the first counts. EXIF data that cannot be read does not count.
+
+    Raises:
+        DatasetError: If the file is missing, truncated, no image or stores floats,
+            naming it.
+    """
+    try:
+        with Image.open(path) as picture:
+            _refuse_bomb(picture, Image.MAX_IMAGE_PIXELS)
+            return _upright_rgb(picture)
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: there is no such image") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DatasetError(
+            f"{path} is too large to be a photograph: {error}; {_CURE}"
+        ) from None
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        raise DatasetError(
+            f"{path} cannot be read as an image ({error}); {_CURE}"
+        ) from None
+
+
+def decode_image(data: bytes, *, most_pixels: int) -> NDArray[np.uint8]:
+    """Return the pixels of an image that someone sent, as ``read_image`` does.
+
+    Args:
+        data: A whole file: JPEG, PNG, WebP, BMP or TIFF.
+        most_pixels: Width times height; a larger picture is refused undecoded.
+
+    Raises:
+        DatasetError: If it is larger, or cannot be read as an image.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            _refuse_bomb(picture, most_pixels)
+            return _upright_rgb(picture)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DatasetError(f"the image is too large: {error}") from None
+    except UnidentifiedImageError:
+        raise DatasetError(
+            f"this is no image; expected {', '.join(_FORMATS)}"
+        ) from None
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        raise DatasetError(f"the image cannot be read: {error}") from None
+
+
+def _upright_rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    rgb = _rgb(picture)
+    turn = _TURNS.get(_orientation(picture))
+    return np.array(rgb if turn is None else rgb.transpose(turn))
+
+
+def _refuse_bomb(picture: Image.Image, most: int | None) -> None:
+    """Make an error of what is only a warning, without a filter that threads share."""
+    pixels = picture.width * picture.height
+    if most is not None and pixels > most:
+        raise Image.DecompressionBombError(f"{pixels} pixels, at most {most}")
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # converting would clip what is above 255
+        grey = np.asarray(picture).astype(np.int64) >> 8
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.mode == "F":  # converting would take 0..1 for black
+        raise ValueError("it stores floats; save it with 8 or 16 bits")
+    if picture.mode == "P":  # with transparency it converts by way of RGBA only
+        picture = picture.convert("RGBA")
+    return picture.convert("RGB")
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+        return 1
+
+
+def image_files(folder: Path) -> dict[str, list[Path]]:
+    """Find the images below a folder, by name: the relative path without suffix.
+
+    Two files that differ in their suffix only share a name; the caller decides.
+
+    Raises:
+        DatasetError: If a folder below cannot be read, naming it.
+    """
+    paths = []
+    for inside, _, names in os.walk(folder, onerror=_refuse_folder):
+        paths += [Path(inside, name) for name in names]
+    found: dict[str, list[Path]] = {}
+    for path in sorted(filter(is_image, paths)):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        found.setdefault(name, []).append(path)
+    return found
+
+
+def find_images(places: Iterable[Path]) -> dict[str, Path]:
+    """Return images by name, sorted, each with a name of its own.
+
+    Args:
+        places: Files, named by their stem, or folders that are searched: an image
+            keeps its path below the folder that was named.
+
+    Raises:
+        DatasetError: If there is no image, or two would share a label map.
+    """
+    found: dict[str, Path] = {}
+    places = list(places)
+    for path in places:
+        if path.is_dir():
+            below = [
+                (name, file)
+                for name, files in image_files(path).items()
+                for file in files
+            ]
+        elif path.is_file():
+            below = [(path.stem, path)]
+        else:
+            raise DatasetError(f"there is no image or folder {path}")
+        for name, file in below:
+            if name in found:
+                raise DatasetError(
+                    f"{found[name]} and {file} would share the label map {name}.png; "
+                    f"predict them into folders of their own"
+                )
+            found[name] = file
+    if not found:
+        raise DatasetError(f"no image in {', '.join(map(str, places))}")
+    return {name: found[name] for name in sorted(found)}
+
+
+def is_image(path: Path) -> bool:
+    """Whether a path is a file that is named like an image.
+
+    ``._`` files, which macOS puts beside photographs, are none.
+    """
+    is_named = path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+    return is_named and path.is_file()
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise DatasetError(
+        f"{error.filename} cannot be read: {error.strerror}; allow it, or move the "
+        f"folder elsewhere"
+    ) from None

@@ -1,0 +1,102 @@
+"""The artifact that says which voters vote, where a recipe does not let all of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tag2mask import config
+from tag2mask.artifacts.build import Artifact, Request
+from tag2mask.artifacts.labels import LabelFolder
+from tag2mask.artifacts.tables import Index
+from tag2mask.errors import DatasetError, RecipeError
+from tag2mask.pipeline.builder import Builder
+from tag2mask.stages import evaluate, select, truth
+
+
+def ask_selection(
+    builder: Builder,
+    recipe: config.Recipe,
+    index: Artifact,
+    table: Callable[[], Index],
+    seeds: Mapping[str, Artifact],
+    names: Sequence[str],
+) -> Artifact | None:
+    """Ask for the selection of voters; None if all of them vote.
+
+    Args:
+        builder: Makes it.
+        recipe: Says how voters are selected.
+        index: The images.
+        table: Opens the finished index.
+        seeds: The seeds of each voter.
+        names: Of the images of the train split.
+
+    Raises:
+        DatasetError: If the ground truth is asked and there is none.
+    """
+    by = recipe.vote.select
+    if by == "all":
+        return None
+    labels = {each: LabelFolder(seeds[each].folder / "labels") for each in seeds}
+    settings: dict[str, Any] = {"by": by}
+    run: Callable[[Path], None]
+    if by == "agreement":
+
+        def run(folder: Path) -> None:
+            select.by_agreement(table(), labels, folder, runtime=builder.runtime)
+
+    else:
+        masks = truth.open_masks(recipe.data)
+        # asked once: a mask that goes while a run lasts must not change what is chosen
+        with_mask = {name for name in names if name in masks}
+        if not with_mask:
+            raise DatasetError(
+                f"{masks.folder} holds no mask of the train split; vote.select = "
+                f"'oracle' needs some: choose 'agreement' or 'all' without"
+            )
+        settings["masks"] = masks.fingerprint(names)
+
+        def run(folder: Path) -> None:
+            images = [each for each in table().split("train") if each.name in with_mask]
+            known = evaluate.Truth(images, masks, table().class_names)
+            select.by_truth(known, labels, folder, runtime=builder.runtime)
+
+    request = Request(
+        "select",
+        select.VERSION,
+        settings,
+        {"index": index, **seeds},
+        uses_truth=by == "oracle",
+    )
+    return builder.make(request, run, subject=by, num_images=len(names))
+
+
+def kept_voters(selection: Artifact | None, voters: Sequence[str]) -> tuple[str, ...]:
+    """Return the voters that vote; all of them while the selection is not finished."""
+    if selection is None or selection.state != "finished":
+        return tuple(voters)
+    selection.require_whole()
+    return select.read_kept(selection.folder)
+
+
+def require_support(recipe: config.Recipe, kept: Sequence[str]) -> None:
+    """Refuse a threshold that no pixel can reach.
+
+    Raises:
+        RecipeError: If fewer voters were kept than have to agree.
+    """
+    if recipe.segment.min_support > len(kept):
+        raise RecipeError(
+            f"segment.min_support ({recipe.segment.min_support}) is more than the "
+            f"{len(kept)} voters that vote.select = {recipe.vote.select!r} kept "
+            f"({', '.join(kept)}): set segment.min_support={len(kept)} or less"
+        )
+
+
+def describe_selection(recipe: config.Recipe, kept: Sequence[str], total: int) -> str:
+    """Return what readers of any score after a selection have to know."""
+    oracle = "chosen with GROUND TRUTH, " * (recipe.vote.select == "oracle")
+    return (
+        f"vote.select = {recipe.vote.select!r}: {oracle}{len(kept)} of {total} voters "
+        f"vote: {', '.join(kept)}"
+    )
