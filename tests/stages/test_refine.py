@@ -10,6 +10,7 @@ from tag2mask.artifacts.tables import ImageRecord, Index, write_index
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import ArtifactError
 from tag2mask.stages import refine
+from tag2mask.stages.vote import Elector
 
 HEIGHT, WIDTH = 30, 48
 RUNTIME = Runtime(workers=1)
@@ -125,8 +126,8 @@ def test_support_counts_who_gave_the_label_that_remains(index, evidence, tmp_pat
         labels[:, :column] = 2
         for name in ("a", "b"):
             write_labels(tmp_path / f"ballot-{number}", name, labels)
-        ballots.append(LabelFolder(tmp_path / f"ballot-{number}"))
-    after = evidence._replace(ballots=ballots)
+        ballots.append(Elector(LabelFolder(tmp_path / f"ballot-{number}")))
+    after = evidence._replace(electors=ballots)
     labels = refined(index, after, irnet(), tmp_path / "refined")
     support = LabelFolder(tmp_path / "refined" / "support")
     assert support["a"][0, [0, 12, 20, 32, 44]].tolist() == [3, 2, 2, 2, 3]

@@ -25,6 +25,17 @@ from tag2mask.config.image_text import (
     TinyModel,
 )
 from tag2mask.config.load import find_recipe, load_data, load_recipe, resolved
+from tag2mask.config.refining import (
+    Irnet,
+    IrnetLabels,
+    LabelCrf,
+    Unrefined,
+    VoteIrnet,
+    VoteRefiner,
+    VoterIrnet,
+    VoterRefiner,
+    Walk,
+)
 from tag2mask.config.schema import Evaluate, Predict, Recipe, Report, Vote
 from tag2mask.config.segmenters import (
     DeepLab,
@@ -34,7 +45,7 @@ from tag2mask.config.segmenters import (
     Segmenter,
     Transformer,
 )
-from tag2mask.config.training import Course, Schedule, Training
+from tag2mask.config.training import Course, Network, Schedule, Training
 from tag2mask.config.voters import (
     CaCl,
     CaClWeights,
@@ -78,6 +89,7 @@ __all__ = [
     "Irnet",
     "IrnetLabels",
     "JsonData",
+    "LabelCrf",
     "LabelStudioData",
     "Mask2Former",
     "MultiHotData",
@@ -102,6 +114,7 @@ __all__ = [
     "TrainedVoter",
     "Training",
     "Transformer",
+    "Unrefined",
     "VocData",
     "Vote",
     "VoteIrnet",

@@ -36,7 +36,7 @@ class LabelCrf(Schema):
     """
 
     method: Literal["crf"]
-    preset: Literal["seeds", "irn_labels", "deeplab"] = "irn_labels"
+    preset: Literal["seeds", "irnet", "deeplab"] = "irnet"
     certainty: Certainty = 0.7
     """Probability that a label is right [peer]."""
     crf_shrink: Shrink = 1
@@ -52,7 +52,7 @@ class IrnetLabels(Schema):
     background: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Activation below which a pixel is confident background, likewise; 0.10 in CLIMS
     [peer]."""
-    crf: Crf = "irn_labels"
+    crf: Crf = "irnet"
     certainty: Certainty = 0.7
     """Probability that a hard label is right, as the CRF takes it [peer]."""
     crf_shrink: Shrink = 1
@@ -88,8 +88,8 @@ class Irnet(Course):
 
     method: Literal["irnet"]
     network: Network | None = None
-    """The frozen backbone; none: that of the voter, as it was trained, of the first
-    voter after the vote. ``{ backbone = "resnet50" }`` [peer]."""
+    """The frozen backbone; none: that of the voter, as it was trained; after the vote
+    that of the first voter that trains one. ``{ backbone = "resnet50" }`` [peer]."""
     displacement: bool = False
     """Also train the displacement head, which takes no part in semantic labels."""
     radius: Annotated[int, Field(ge=2, le=64)] = 10

@@ -269,6 +269,8 @@ class TextCam(Schema):
     """Input scale of each voter; multiplies every scale of ``cam``."""
     cam: TextViews = TextViews()
     seed: Seeding = Seeding()
+    refine: VoterRefinerTable = Unrefined()
+    """What becomes of the seeds before they vote."""
 
     @property
     def num_voters(self) -> int:

@@ -125,21 +125,6 @@ def mix_scores(
     return torch.stack(parts).sum(dim=0) / sum(whole)
 
 
-def count_votes(
-    ballots: UInt8[Tensor, "v h w"], labels: UInt8[Tensor, "h w"]
-) -> UInt8[Tensor, "h w"]:
-    """Count for each pixel the voters that gave it the label it has.
-
-    ``IGNORE`` has no votes.
-
-    Args:
-        ballots: One label map per voter, 255 at most.
-        labels: Those of a vote, or what became of them.
-    """
-    votes = (ballots == labels).sum(dim=0, dtype=torch.uint8)
-    return votes * (labels != IGNORE)
-
-
 def is_clean(
     support: UInt8[Tensor, "*b h w"], *, min_support: int
 ) -> Bool[Tensor, "*b h w"]:

@@ -75,10 +75,13 @@ def run(
     Raises:
         Tag2MaskError: If data, weights or disk do not allow it; run again to continue.
     """
-    # what is wrong with data or the segmenter is told before hours are spent on voters
+    # what is wrong with data or a network is told before hours are spent on voters
     dry = Builder(Path(work), Runtime(), dry=True, until=until)
     _ask(recipe, dry, name)
-    if any(step.stage == "segment" and step.state != "finished" for step in dry.steps):
+    wanted = {step.stage for step in dry.steps if step.state != "finished"}
+    if wanted & {"irnet", "vote_irnet"}:
+        check_backbones(recipe)
+    if "segment" in wanted:
         build_network(_checkable(recipe.segment), num_classes=2)
     builder = Builder(Path(work), runtime or Runtime(), until=until)
     graph, scoring, made = _ask(recipe, builder, name)

@@ -15,8 +15,10 @@ from tag2mask.pipeline.electors import (
     vote_inputs,
     vote_settings,
 )
+from tag2mask.pipeline.network_settings import network_settings
+from tag2mask.pipeline.refiners import UNREFINED, Refined, Voted
 from tag2mask.pipeline.selection import ask_selection, kept_voters, require_support
-from tag2mask.pipeline.voters import VoterArtifacts, VoterMaker, training_settings
+from tag2mask.pipeline.voters import VoterArtifacts, VoterMaker
 from tag2mask.stages import index, predict, segment, truth, vote
 from tag2mask.stages.training import WEIGHTS
 
@@ -92,7 +94,9 @@ class Graph:
             firsts = self._maker.first_seeds(recipe.voters)
             for name, settings in recipe.voters.items():
                 self.made.voters.update(self._maker.make(name, settings, firsts))
-            self.made.labels = self.made.vote = self._vote()
+            self.made.vote = self._vote()
+            self.made.refined = self._refine_vote(self.made.vote)
+            self.made.labels = self.made.refined.labels or self.made.vote
         self.made.segment = self._segment(self.made.labels)
         self.made.predictions["plain"] = self._predict(self.made.segment, PLAIN)
         if recipe.predict != PLAIN:
@@ -117,10 +121,10 @@ class Graph:
         table = self.recipe.vote
         chosen = choose_electors(self.recipe, self.made.voters)
         self.made.electors = chosen
-        seeds = {name: voter.seed for name, voter in chosen.items()}
+        ballots = {name: voter.ballot for name, voter in chosen.items()}
         names = [image.name for image in self.listed("train")]
         self.made.selection = selection = ask_selection(
-            self.builder, self.recipe, self.made.index, self.index_table, seeds, names
+            self.builder, self.recipe, self.made.index, self.index_table, ballots, names
         )
         inputs = {"index": self.made.index} | vote_inputs(table, chosen)
         inputs |= {"selection": selection} if selection is not None else {}
@@ -142,14 +146,22 @@ class Graph:
         )
 
     def _refine_vote(self, voted: Artifact) -> Refined:
-        voters = self.made.voters.values()
-        first = next(iter(voters))
+        table, chosen = self.recipe.vote, self.made.electors
+
+        def electors() -> dict[str, vote.Elector]:
+            voting = {name: chosen[name] for name in self.kept}
+            return dict(zip(voting, open_electors(table, voting), strict=True))
+
+        trained = [v for v in self.made.voters.values() if v.localize is not None]
         return self._maker.refiners.of_vote(
-            self.recipe.vote.refine,
-            voted,
-            [voter.cam for voter in voters],
-            [voter.ballot for voter in voters],
-            (first.settings, first.localize),
+            table.refine,
+            Voted(
+                voted,
+                {name: each.cam for name, each in chosen.items()},
+                {name: each.ballot for name, each in chosen.items()},
+                electors,
+            ),
+            next(((each.settings, each.localize) for each in trained), None),
         )
 
     def _truth(self) -> Artifact:
@@ -174,7 +186,7 @@ class Graph:
         table = self.recipe.segment
         if self.made.selection is not None and self.builder.wants("segment"):
             require_support(self.recipe, self.kept)
-        settings = training_settings(table) | {"random_seed": self.recipe.random_seed}
+        settings = network_settings(table) | {"random_seed": self.recipe.random_seed}
         settings.pop("labels")  # the inputs say which
         inputs = {"index": self.made.index, "labels": labels}
         if (name := settings.pop("init_from", None)) is not None:

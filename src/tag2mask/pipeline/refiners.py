@@ -1,6 +1,6 @@
 """The artifacts of refiners: better labels, before the vote and after it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, assert_never
@@ -12,8 +12,8 @@ from tag2mask.artifacts.tables import Index
 from tag2mask.models.irnet import IrNet
 from tag2mask.pipeline.builder import Builder, Stage
 from tag2mask.pipeline.network_settings import network_settings
-from tag2mask.stages import irnet, irnet_labels, refine
-from tag2mask.stages.segment import initialisation
+from tag2mask.stages import irnet, irnet_labels, refine, vote
+from tag2mask.stages.segment_network import initialisation
 
 _WALKS = ("walk", "background", "crf", "crf_shrink")
 """Knobs of IRNet that its training does not know."""
@@ -32,6 +32,24 @@ class Refined(NamedTuple):
 
 
 UNREFINED = Refined(None, None)
+Trained = tuple[config.Voter, Artifact] | None
+"""A voter's table and its training."""
+
+
+class Voted(NamedTuple):
+    """What a refiner of a vote reads.
+
+    Attributes:
+        labels: The vote.
+        cams: Activation maps of every voter that may vote.
+        ballots: The labels that each voted with.
+        electors: Opens those that do vote, once it is known.
+    """
+
+    labels: Artifact
+    cams: Mapping[str, Artifact]
+    ballots: Mapping[str, Artifact]
+    electors: Callable[[], Mapping[str, vote.Elector]]
 
 
 class _Material(NamedTuple):
@@ -41,17 +59,19 @@ class _Material(NamedTuple):
         stages: Names of the two stages.
         subject: Of both.
         labels: The labels as they are.
-        cams: Activation maps of one voter, or of all.
-        ballots: The labels of all voters after a vote.
-        backbone: A voter's table and network, which IRNet reads unless told otherwise.
+        cams: Activation maps, by role.
+        ballots: The labels of all voters after a vote, by role.
+        backbone: The table and the training that IRNet reads unless told otherwise.
+        open: Opens all of them, but for boundaries.
     """
 
     stages: tuple[Stage, Stage]
     subject: str
     labels: Artifact
-    cams: Sequence[Artifact]
-    ballots: Sequence[Artifact]
-    backbone: tuple[config.Voter, Artifact]
+    cams: Mapping[str, Artifact]
+    ballots: Mapping[str, Artifact]
+    backbone: Trained
+    open: Callable[[], refine.Evidence]
 
 
 @dataclass(frozen=True)
@@ -66,16 +86,28 @@ class RefinerMaker:
 
     def of_voter(
         self,
+        subject: str,
         voter: config.Voter,
-        trained: Artifact,
+        trained: Artifact | None,
         cams: Artifact,
         seeds: Artifact,
-        subject: str,
     ) -> Refined:
         """Ask for what a voter's table makes of its seeds."""
         settings = voter.refine
-        stages: tuple[Stage, Stage] = ("irnet", "refine")
-        material = _Material(stages, subject, seeds, [cams], [], (voter, trained))
+
+        def evidence() -> refine.Evidence:
+            seeded = LabelFolder(seeds.folder / "labels")
+            return refine.Evidence(seeded, [cams.folder / "cams"])
+
+        material = _Material(
+            ("irnet", "refine"),
+            subject,
+            seeds,
+            {"cam": cams},
+            {},
+            None if trained is None else (voter, trained),
+            evidence,
+        )
         if not isinstance(settings, config.VoterIrnet):
             return self._without_network(settings, material)
 
@@ -92,37 +124,45 @@ class RefinerMaker:
         return Refined(learnt, self._refine(settings, material, learnt))
 
     def of_vote(
-        self,
-        settings: config.VoteRefiner,
-        voted: Artifact,
-        cams: Sequence[Artifact],
-        ballots: Sequence[Artifact],
-        backbone: tuple[config.Voter, Artifact],
+        self, settings: config.VoteRefiner, voted: Voted, backbone: Trained
     ) -> Refined:
         """Ask for what a recipe makes of its vote.
 
         Args:
             settings: The table.
-            voted: Labels and support.
-            cams: Of every voter.
-            ballots: The labels that each voter voted with, in the same order.
-            backbone: Of the first voter: its table and its trained network.
+            voted: The vote and its voters.
+            backbone: The table and the training of the first voter that has one.
         """
-        stages: tuple[Stage, Stage] = ("vote_irnet", "vote_refine")
-        material = _Material(stages, "vote", voted, cams, ballots, backbone)
+        labels = voted.labels.folder
+
+        def evidence() -> refine.Evidence:
+            electors = voted.electors()
+            maps = [voted.cams[name].folder / "cams" for name in electors]
+            ballots = list(electors.values())
+            return refine.Evidence(LabelFolder(labels / "labels"), maps, None, ballots)
+
+        material = _Material(
+            ("vote_irnet", "vote_refine"),
+            "vote",
+            voted.labels,
+            {f"cam {name}": each for name, each in voted.cams.items()},
+            {f"ballot {name}": each for name, each in voted.ballots.items()},
+            backbone,
+            evidence,
+        )
         if not isinstance(settings, config.VoteIrnet):
             return self._without_network(settings, material)
 
         def label(folder: Path) -> None:
             irnet_labels.from_vote(
                 self.table(),
-                voted.folder,
+                labels,
                 folder,
                 min_support=settings.min_support,
                 runtime=self.builder.runtime,
             )
 
-        learnt = self._irnet(settings, material, ("vote", voted), label)
+        learnt = self._irnet(settings, material, ("vote", voted.labels), label)
         return Refined(learnt, self._refine(settings, material, learnt))
 
     def _without_network(
@@ -140,14 +180,14 @@ class RefinerMaker:
         label: Callable[[Path], None],
     ) -> Artifact:
         """Ask for boundaries, learnt from what ``label`` makes of the source."""
-        voter, trained = material.backbone
-        start = irnet.Start(settings.network or voter, trained.folder)
-        inputs = {"index": self.index, source[0]: source[1], "localize": trained}
         knobs = settings.model_dump(mode="json", exclude={"method", *_WALKS})
+        knobs |= {"random_seed": self.random_seed}
+        inputs = {"index": self.index, source[0]: source[1]}
+        start = _start(settings, material.backbone)
         if settings.network is not None:
-            start = irnet.Start(settings.network, None)
             knobs["network"] = network_settings(settings.network)
-            del inputs["localize"]
+        elif material.backbone is not None:
+            inputs["localize"] = material.backbone[1]
 
         def run(folder: Path) -> None:
             label(folder)
@@ -160,7 +200,6 @@ class RefinerMaker:
                 runtime=self.builder.runtime,
             )
 
-        knobs |= {"random_seed": self.random_seed}
         return self.builder.make(
             Request(material.stages[0], irnet.VERSION, knobs, inputs),
             run,
@@ -174,35 +213,35 @@ class RefinerMaker:
         material: _Material,
         learnt: Artifact | None,
     ) -> Artifact:
+        inputs = {"index": self.index, **material.ballots}
         if learnt is None:
-            knobs, inputs = (
-                settings.model_dump(mode="json"),
-                {"labels": material.labels},
-            )
+            knobs = settings.model_dump(mode="json")
+            inputs["labels"] = material.labels
         else:
             knobs = settings.model_dump(mode="json", include={"method", *_WALKS})
-            cams = {f"cam {n}": each for n, each in enumerate(material.cams)}
-            inputs = {"irnet": learnt} | cams
-        inputs |= {f"ballot {n}": each for n, each in enumerate(material.ballots)}
-        evidence = refine.Evidence(
-            LabelFolder(material.labels.folder / "labels"),
-            [each.folder / "cams" for each in material.cams],
-            learnt.folder / "edges" if learnt else None,
-            [LabelFolder(each.folder / "labels") for each in material.ballots],
-        )
+            inputs |= {"irnet": learnt, **material.cams}
+        edges = None if learnt is None else learnt.folder / "edges"
         return self.builder.make(
-            Request(
-                material.stages[1],
-                refine.VERSION,
-                knobs,
-                {"index": self.index} | inputs,
-            ),
+            Request(material.stages[1], refine.VERSION, knobs, inputs),
             lambda folder: refine.run(
-                self.table(), evidence, settings, folder, runtime=self.builder.runtime
+                self.table(),
+                material.open()._replace(edges=edges),
+                settings,
+                folder,
+                runtime=self.builder.runtime,
             ),
             subject=material.subject,
             num_images=self.num_images,
         )
+
+
+def _start(settings: config.Irnet, backbone: Trained) -> irnet.Start:
+    """Say which backbone IRNet reads; a recipe is refused that has none."""
+    if settings.network is not None:
+        return irnet.Start(settings.network, None)
+    if backbone is None or isinstance(backbone[0], config.TextCam):
+        raise ValueError("IRNet needs a network of its own where no voter trains one")
+    return irnet.Start(backbone[0], backbone[1].folder)
 
 
 def check_backbones(recipe: config.Recipe) -> None:
@@ -212,15 +251,20 @@ def check_backbones(recipe: config.Recipe) -> None:
         ModelError: If its backbone cannot be had or does not suit it.
     """
     voters = list(recipe.voters.values())
-    pairs = [(voter.refine, voter) for voter in voters]
-    for settings, voter in [
-        *pairs,
-        *((recipe.vote.refine, each) for each in voters[:1]),
-    ]:
-        if isinstance(settings, config.Irnet):
-            untrained = voter.model_copy(update={"weights": "none"})
-            start = irnet.Start(settings.network or untrained, None)
-            IrNet(irnet.open_backbone(start), displacement=settings.displacement)
+    trained = [each for each in voters if not isinstance(each, config.TextCam)]
+    tables: list[tuple[config.VoterRefiner | config.VoteRefiner, config.Voter]] = [
+        (each.refine, each) for each in voters
+    ]
+    tables.append((recipe.vote.refine, (trained or voters)[0]))
+    for settings, voter in tables:
+        if not isinstance(settings, config.Irnet):
+            continue
+        network = settings.network
+        if network is None and not isinstance(voter, config.TextCam):
+            network = voter.model_copy(update={"weights": "none"})
+        if network is not None:
+            backbone = irnet.open_backbone(irnet.Start(network, None))
+            IrNet(backbone, displacement=settings.displacement)
 
 
 def refined_protocol(

@@ -188,7 +188,7 @@ class Scoring:
 
     def _agreement(self, voted: Artifact) -> None:
         made = self._graph.made
-        voters = {name: voter.seed for name, voter in made.electors.items()}
+        voters = {name: voter.ballot for name, voter in made.electors.items()}
 
         def run(folder: Path) -> None:
             index = self._graph.index_table()
@@ -268,9 +268,11 @@ class Scoring:
 
     def _vote_protocol(self) -> Protocol:
         made, table = self._graph.made, self._recipe.vote
-        voters = [self._seed_protocol(made.voters[name]) for name in self._graph.kept]
+        voters = [self._ballot_protocol(made.voters[name]) for name in self._graph.kept]
+        refined = sorted({each["refine"] for each in voters if "refine" in each})
         crfs = {table.crf} if table.mode == "scores" else {v["crf"] for v in voters}
         chosen = {"select": table.select} if table.select != "all" else {}
+        chosen |= {"refine": " ".join(refined)} if refined else {}
         return chosen | {
             "split": "train",
             "scales": sorted({scale for each in voters for scale in each["scales"]}),

@@ -13,11 +13,13 @@ from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.data.images import read_indexed
 from tag2mask.engine.map_images import for_each_image
+from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.affinity import join_confident, labels_above
 from tag2mask.functional.shapes import IGNORE
 from tag2mask.functional.voting import is_clean
-from tag2mask.stages.smoothing import smooth_shrunk
+from tag2mask.stages.seed import CPU, LESS_MEMORY
+from tag2mask.stages.smoothing import smooth_labels
 
 
 def from_cams(
@@ -35,12 +37,14 @@ def from_cams(
         cams: Folder of a voter's activation maps.
         settings: Thresholds and CRF.
         folder: Where the labels go; images that are there are not computed again.
-        runtime: How many threads.
+        runtime: How many threads, and where the CRF runs.
     """
 
     def label(image: ImageRecord) -> UInt8[Tensor, "h w"]:
         pixels = torch.from_numpy(read_indexed(index, image))
-        return confident_labels(read_cams(cams, image.name), pixels, settings)
+        found = read_cams(cams, image.name)
+        with explain_full_memory(LESS_MEMORY):
+            return confident_labels(found, pixels, settings, runtime.device)
 
     _write(index, label, folder, runtime)
 
@@ -67,7 +71,10 @@ def from_vote(
 
 
 def confident_labels(
-    cams: Cams, image: UInt8[Tensor, "h w 3"], settings: config.IrnetLabels
+    cams: Cams,
+    image: UInt8[Tensor, "h w 3"],
+    settings: config.IrnetLabels,
+    device: torch.device = CPU,
 ) -> UInt8[Tensor, "h w"]:
     """Return what one image's maps are confident of, 255 elsewhere.
 
@@ -82,12 +89,13 @@ def confident_labels(
     ]
     if settings.crf != "none":
         found = [
-            smooth_shrunk(
+            smooth_labels(
                 each,
                 image,
                 preset=settings.crf,
                 certainty=settings.certainty,
                 shrink=settings.crf_shrink,
+                device=device,
             )
             for each in found
         ]

@@ -15,11 +15,13 @@ from tag2mask.artifacts.labels import LabelFolder, write_labels, write_support
 from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.data.images import read_indexed
 from tag2mask.engine.map_images import for_each_image
+from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.random_walk import refine_cams
-from tag2mask.functional.voting import count_votes
-from tag2mask.stages.seed import seed_labels
-from tag2mask.stages.smoothing import smooth_shrunk
+from tag2mask.functional.voting import count_support
+from tag2mask.stages.seed import LESS_MEMORY, seed_labels
+from tag2mask.stages.smoothing import smooth_labels
+from tag2mask.stages.vote import Elector
 
 VERSION = 1
 
@@ -33,13 +35,13 @@ class Evidence(NamedTuple):
         labels: The labels as they are.
         cams: Folders of activation maps, the mean of which walks.
         edges: Folder of boundaries; None where none were learnt.
-        ballots: The labels of each voter after a vote, none before it.
+        electors: Those who voted, none before a vote.
     """
 
     labels: LabelFolder
     cams: Sequence[Path]
-    edges: Path | None
-    ballots: Sequence[LabelFolder] = ()
+    edges: Path | None = None
+    electors: Sequence[Elector] = ()
 
 
 def run(
@@ -60,22 +62,24 @@ def run(
         evidence: What is refined, and from what.
         settings: Which method, and its knobs.
         folder: Where the labels go; images that are there are not computed again.
-        runtime: How many threads, and where scores walk.
+        runtime: How many threads, and where scores walk and the CRF runs.
     """
     labels, support = LabelFolder(folder / "labels"), LabelFolder(folder / "support")
     match settings:
         case config.LabelCrf():
-            refined = _smoothing(index, evidence.labels, settings)
+            refined = _smoothing(index, evidence.labels, settings, runtime)
         case config.Irnet():
             refined = _walking(index, evidence, settings, folder / "scores", runtime)
         case _:
             assert_never(settings)
 
     def refine(image: ImageRecord) -> None:
-        found = refined(image)
-        if evidence.ballots:
-            ballots = torch.stack([voter[image.name] for voter in evidence.ballots])
-            votes = count_votes(ballots, found)
+        with explain_full_memory(LESS_MEMORY):
+            found = refined(image)
+        if evidence.electors:
+            ballots = torch.stack([e.labels[image.name] for e in evidence.electors])
+            weights = [elector.weight for elector in evidence.electors]
+            votes = count_support(found, ballots, weights=weights)
             write_support(support.folder, image.name, votes)
         write_labels(labels.folder, image.name, found)
 
@@ -90,14 +94,26 @@ def mean_cams(folders: Sequence[Path], name: str) -> Cams:
     return Cams(torch.stack([each.maps for each in found]).mean(0), found[0].class_ids)
 
 
-def _smoothing(index: Index, labels: LabelFolder, settings: config.LabelCrf) -> Label:
+def seeding(settings: config.Irnet) -> config.Seeding:
+    """Return how scores of a walk become labels, as those of activation maps do."""
+    return config.Seeding(
+        background=settings.background,
+        crf=settings.crf,
+        crf_shrink=settings.crf_shrink,
+    )
+
+
+def _smoothing(
+    index: Index, labels: LabelFolder, settings: config.LabelCrf, runtime: Runtime
+) -> Label:
     def label(image: ImageRecord) -> UInt8[Tensor, "h w"]:
-        return smooth_shrunk(
+        return smooth_labels(
             labels[image.name],
             torch.from_numpy(read_indexed(index, image)),
             preset=settings.preset,
             certainty=settings.certainty,
             shrink=settings.crf_shrink,
+            device=runtime.device,
         )
 
     return label
@@ -113,11 +129,7 @@ def _walking(
     if evidence.edges is None:
         raise ValueError("a walk needs boundaries, got none")
     edges, device = evidence.edges, runtime.device
-    seeding = config.Seeding(
-        background=settings.background,
-        crf=settings.crf,
-        crf_shrink=settings.crf_shrink,
-    )
+    labelling = seeding(settings)
 
     def label(image: ImageRecord) -> UInt8[Tensor, "h w"]:
         cams = mean_cams(evidence.cams, image.name)
@@ -132,6 +144,7 @@ def _walking(
         write_cams(scores, image.name, Cams(walked, cams.class_ids))
         pixels = torch.from_numpy(read_indexed(index, image))
         # as stored, so that labels of another background fit to them
-        return seed_labels(read_cams(scores, image.name), pixels, seeding)
+        stored = read_cams(scores, image.name)
+        return seed_labels(stored, pixels, labelling, device).cpu()
 
     return label
