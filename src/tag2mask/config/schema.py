@@ -17,7 +17,14 @@ from pydantic import (
 
 from tag2mask.config.base import Crf, Fraction, Name, Precision, Scales, Schema
 from tag2mask.config.data_schema import DataTable
-from tag2mask.config.refining import Irnet, Unrefined, VoteIrnet, VoteRefinerTable
+from tag2mask.config.refining import (
+    Irnet,
+    Unrefined,
+    VoteIrnet,
+    VoteRefiner,
+    VoteRefinerTable,
+    VoterRefiner,
+)
 from tag2mask.config.segmenters import DeepLab, SegmentTable
 from tag2mask.config.voters import TextCam, VoterTable
 
@@ -128,7 +135,7 @@ class Recipe(Schema):
 
     @model_validator(mode="after")
     def _irnets_have_a_backbone(self) -> "Recipe":
-        tables = {
+        tables: dict[str, tuple[VoterRefiner | VoteRefiner, bool]] = {
             f"voters.{name}.refine": (voter.refine, isinstance(voter, TextCam))
             for name, voter in self.voters.items()
         }

@@ -152,7 +152,11 @@ class Graph:
             voting = {name: chosen[name] for name in self.kept}
             return dict(zip(voting, open_electors(table, voting), strict=True))
 
-        trained = [v for v in self.made.voters.values() if v.localize is not None]
+        trained = (
+            (voter.settings, voter.localize)
+            for voter in self.made.voters.values()
+            if voter.localize is not None
+        )
         return self._maker.refiners.of_vote(
             table.refine,
             Voted(
@@ -161,7 +165,7 @@ class Graph:
                 {name: each.ballot for name, each in chosen.items()},
                 electors,
             ),
-            next(((each.settings, each.localize) for each in trained), None),
+            next(trained, None),
         )
 
     def _truth(self) -> Artifact:

@@ -271,7 +271,7 @@ class Scoring:
         voters = [self._ballot_protocol(made.voters[name]) for name in self._graph.kept]
         refined = sorted({each["refine"] for each in voters if "refine" in each})
         crfs = {table.crf} if table.mode == "scores" else {v["crf"] for v in voters}
-        chosen = {"select": table.select} if table.select != "all" else {}
+        chosen: Protocol = {"select": table.select} if table.select != "all" else {}
         chosen |= {"refine": " ".join(refined)} if refined else {}
         return chosen | {
             "split": "train",
