@@ -124,7 +124,7 @@ def class_names_of(model: Path | str) -> tuple[str, ...]:
     Raises:
         ModelError: If it is none.
     """
-    return load_segmenter(_find_model(Path(model))[0]).class_names
+    return load_segmenter(model).class_names
 
 
 def evaluate_folders(
