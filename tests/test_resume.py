@@ -68,7 +68,14 @@ for fault, *values in json.loads(sys.argv.pop()):
 """Runs the command line again and again, in a process of its own each time. It is
 killed when so many files of a stage are written, or just before the last of them; or
 after some seconds; or it is let alone, on a disk that was given some size."""
-RESUMED = ("labels/**/*.png", "support/**/*.png", "weights.safetensors", "score.json")
+RESUMED = (
+    "labels/**/*.png",
+    "support/**/*.png",
+    "edges/**/*.npz",
+    "scores/**/*.npz",
+    "weights.safetensors",
+    "score.json",
+)
 ALONE = ("alone",)
 
 

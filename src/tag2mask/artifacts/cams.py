@@ -16,7 +16,7 @@ from tag2mask.artifacts.files import cure, is_scratch, whole_file
 from tag2mask.errors import ArtifactError
 
 STRIDE = 4
-_DAMAGED = (
+DAMAGED = (
     OSError,
     EOFError,
     ValueError,
@@ -117,7 +117,7 @@ def read_cams(folder: Path, name: str) -> Cams:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             maps = torch.from_numpy(arrays["maps"].astype(np.float32))
             return Cams(maps, tuple(arrays["class_ids"].tolist()))
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise ArtifactError(
             f"{path} cannot be read as activation maps: {error}; {cure(path)}"
         ) from error

@@ -59,7 +59,8 @@ app.add_typer(export.app)
 _DEMO_WORK = Path("work/demo")
 _TOY_TRAIN, _TOY_VAL = 400, 120
 
-ForLabels = Literal["index", "prompts", "localize", "cam", "seed", "truth", "vote"]
+Before = Literal["index", "prompts", "localize", "cam", "seed", "irnet", "refine"]
+ForLabels = Literal[Before, "truth", "vote", "vote_irnet", "vote_refine"]
 StageName = Literal[ForLabels, "segment", "predict", "evaluate", "report"]
 
 

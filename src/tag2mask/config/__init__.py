@@ -25,6 +25,17 @@ from tag2mask.config.image_text import (
     TinyModel,
 )
 from tag2mask.config.load import find_recipe, load_data, load_recipe, resolved
+from tag2mask.config.refining import (
+    Irnet,
+    IrnetLabels,
+    LabelCrf,
+    Unrefined,
+    VoteIrnet,
+    VoteRefiner,
+    VoterIrnet,
+    VoterRefiner,
+    Walk,
+)
 from tag2mask.config.schema import Evaluate, Predict, Recipe, Report, Vote
 from tag2mask.config.segmenters import (
     DeepLab,
@@ -34,7 +45,7 @@ from tag2mask.config.segmenters import (
     Segmenter,
     Transformer,
 )
-from tag2mask.config.training import Course, Schedule, Training
+from tag2mask.config.training import Course, Network, Schedule, Training
 from tag2mask.config.voters import (
     CaCl,
     CaClWeights,
@@ -75,10 +86,14 @@ __all__ = [
     "Gate",
     "ImageFolderData",
     "ImageText",
+    "Irnet",
+    "IrnetLabels",
     "JsonData",
+    "LabelCrf",
     "LabelStudioData",
     "Mask2Former",
     "MultiHotData",
+    "Network",
     "OpenClipModel",
     "Predict",
     "Prompts",
@@ -99,9 +114,15 @@ __all__ = [
     "TrainedVoter",
     "Training",
     "Transformer",
+    "Unrefined",
     "VocData",
     "Vote",
+    "VoteIrnet",
+    "VoteRefiner",
     "Voter",
+    "VoterIrnet",
+    "VoterRefiner",
+    "Walk",
     "find_recipe",
     "load_data",
     "load_recipe",

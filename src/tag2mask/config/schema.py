@@ -17,6 +17,14 @@ from pydantic import (
 
 from tag2mask.config.base import Crf, Fraction, Name, Precision, Scales, Schema
 from tag2mask.config.data_schema import DataTable
+from tag2mask.config.refining import (
+    Irnet,
+    Unrefined,
+    VoteIrnet,
+    VoteRefiner,
+    VoteRefinerTable,
+    VoterRefiner,
+)
 from tag2mask.config.segmenters import DeepLab, SegmentTable
 from tag2mask.config.voters import TextCam, VoterTable
 
@@ -47,6 +55,9 @@ class Vote(Schema):
     """Of ``scores``."""
     crf_shrink: Literal[1, 2, 4] = 1
     """Of ``scores``: run the CRF on an image this many times smaller."""
+    refine: VoteRefinerTable = Unrefined()
+    """What becomes of the voted labels. A pixel then has as much support as voters gave
+    it the label that it ends with."""
 
 
 class Predict(Schema):
@@ -114,6 +125,30 @@ class Recipe(Schema):
             )
         return self
 
+    @property
+    def min_supports(self) -> dict[str, int]:
+        """Votes that make a label count, by the key that says so."""
+        supports = {"segment.min_support": self.segment.min_support}
+        if isinstance(self.vote.refine, VoteIrnet):
+            supports["vote.refine.min_support"] = self.vote.refine.min_support
+        return supports
+
+    @model_validator(mode="after")
+    def _irnets_have_a_backbone(self) -> "Recipe":
+        tables: dict[str, tuple[VoterRefiner | VoteRefiner, bool]] = {
+            f"voters.{name}.refine": (voter.refine, isinstance(voter, TextCam))
+            for name, voter in self.voters.items()
+        }
+        untrained = [lacks for _, lacks in tables.values()]
+        tables["vote.refine"] = (self.vote.refine, all(untrained))
+        for key, (table, lacks) in tables.items():
+            if isinstance(table, Irnet) and table.network is None and lacks:
+                raise ValueError(
+                    f"{key}: there is no trained network whose backbone IRNet could "
+                    f"read; give it one: {key}.network = {{ backbone = 'resnet50' }}"
+                )
+        return self
+
     @model_validator(mode="after")
     def _voters_suffice(self) -> "Recipe":
         if self.segment.labels == "truth":
@@ -127,11 +162,12 @@ class Recipe(Schema):
                     f"voters.{name}.seed.alpha = 'agreement' needs another voter to "
                     f"agree with: add one, or choose 'otsu'"
                 )
-        if self.segment.min_support > num_voters:
-            raise ValueError(
-                f"segment.min_support ({self.segment.min_support}) is more than there "
-                f"are voters ({num_voters})"
-            )
+        for key, min_support in self.min_supports.items():
+            if min_support > num_voters:
+                raise ValueError(
+                    f"{key} ({min_support}) is more than there are voters "
+                    f"({num_voters})"
+                )
         if self.vote.select == "agreement" and num_voters < 3:
             raise ValueError(
                 f"vote.select = 'agreement' needs at least 3 voters, each of which is "

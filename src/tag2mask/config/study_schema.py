@@ -53,7 +53,7 @@ Axes = Annotated[
 class Score(Schema):
     """Which score of a run is shown; the run ends with its stage."""
 
-    stage: Literal["cam", "seed", "vote", "predict"]
+    stage: Literal["cam", "seed", "refine", "vote", "vote_refine", "predict"]
     subject: Text
     """Which one of that stage, as a run's table of scores names it: ``ca_cl-1``."""
     threshold: Literal["fixed", "label_free", "oracle"] | None = None

@@ -20,6 +20,7 @@ from tag2mask.config.image_text import (
     ImageTextTable,
     Prompts,
 )
+from tag2mask.config.refining import Unrefined, VoterRefinerTable
 from tag2mask.config.training import Schedule, Training
 from tag2mask.data.classes import TEMPLATES
 from tag2mask.models.resnet38d import FROZEN, RESNET38D
@@ -124,6 +125,8 @@ class Classifier(Training):
     """Input scale of each voter; multiplies every scale of ``cam`` [paper]."""
     cam: CamInference = CamInference()
     seed: Seeding = Seeding()
+    refine: VoterRefinerTable = Unrefined()
+    """What becomes of the seeds before they vote."""
 
     @property
     def num_voters(self) -> int:
@@ -194,6 +197,8 @@ class TextTaught(Training):
     """Input scale of each voter; multiplies every scale of ``cam``."""
     cam: CamInference = CamInference()
     seed: Seeding = Seeding()
+    refine: VoterRefinerTable = Unrefined()
+    """What becomes of the seeds before they vote."""
 
     @property
     def num_voters(self) -> int:
@@ -264,6 +269,8 @@ class TextCam(Schema):
     """Input scale of each voter; multiplies every scale of ``cam``."""
     cam: TextViews = TextViews()
     seed: Seeding = Seeding()
+    refine: VoterRefinerTable = Unrefined()
+    """What becomes of the seeds before they vote."""
 
     @property
     def num_voters(self) -> int:

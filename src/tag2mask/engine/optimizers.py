@@ -34,7 +34,7 @@ def make_optimizer(
     """Return an optimiser with a group for each learning rate of ``model``.
 
     Args:
-        model: Has a part ``head``; frozen parameters take no part.
+        model: May have a part ``head``; frozen parameters take no part.
         kind: SGD, or AdamW with its usual moments.
         learning_rate: Of weights that are not the head's.
         factors: Of the head and of biases.

@@ -191,7 +191,8 @@ def _of_run(source: Source) -> _Found:
     record, folder = read_json(source.labels), source.labels.parent
     try:
         made: Mapping[str, Any] = record["artifacts"]
-        subjects = {"vote": made["vote"], **made["predict"]}
+        subjects = {"vote": made["vote"], "vote_refine": made.get("vote_refine")}
+        subjects |= made["predict"]
         index = Index(folder / made["index"], Path(record["recipe"]["data"]["root"]))
     except (TypeError, LookupError):
         raise ArtifactError(f"{source.labels} is no summary of a run") from None

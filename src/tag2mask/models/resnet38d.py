@@ -22,6 +22,8 @@ FROZEN = ("conv1a", "b2", "b2_1", "b2_2")
 _STEPS = ("2a", "2b1", "2b2")
 _KERNELS = {2: (3, 3), 3: (1, 3, 1)}
 _STEM = 64
+_STAGES = ("b2_2", "b3_2", "b4_5", "b5_2", "relu7")
+"""The last part of each stage, the whole network's among them."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 
@@ -134,6 +136,32 @@ class ResNet38d(nn.Sequential):
         """Return the feature map of normalised images."""
         features: Tensor = self(images)
         return features
+
+    def forward_intermediates(
+        self,
+        images: Float[Tensor, "b 3 h w"],
+        *,
+        intermediates_only: bool,
+        output_fmt: str,
+    ) -> list[Tensor]:
+        """Return the map of every stage, as timm models do when asked for these alone.
+
+        Args:
+            images: Normalised.
+            intermediates_only: True.
+            output_fmt: ``NCHW``.
+
+        Raises:
+            ValueError: If asked for anything else.
+        """
+        if not intermediates_only or output_fmt != "NCHW":
+            raise ValueError("expected intermediates_only=True and output_fmt='NCHW'")
+        maps, features = [], images
+        for name, part in self.named_children():
+            features = part(features)
+            if name in _STAGES:
+                maps.append(features)
+        return maps
 
 
 def make_resnet38d(output_stride: int, options: Mapping[str, object]) -> ResNet38d:

@@ -14,6 +14,7 @@ from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import ArtifactError
 from tag2mask.pipeline.builder import STAGES, Builder, Stage, Step
 from tag2mask.pipeline.graph import Graph
+from tag2mask.pipeline.refiners import check_backbones
 from tag2mask.pipeline.scoring import Scoring
 from tag2mask.pipeline.summary import add_report, write_summary
 from tag2mask.stages.report import REPORT
@@ -74,10 +75,13 @@ def run(
     Raises:
         Tag2MaskError: If data, weights or disk do not allow it; run again to continue.
     """
-    # what is wrong with data or the segmenter is told before hours are spent on voters
+    # what is wrong with data or a network is told before hours are spent on voters
     dry = Builder(Path(work), Runtime(), dry=True, until=until)
     _ask(recipe, dry, name)
-    if any(step.stage == "segment" and step.state != "finished" for step in dry.steps):
+    wanted = {step.stage for step in dry.steps if step.state != "finished"}
+    if wanted & {"irnet", "vote_irnet"}:
+        check_backbones(recipe)
+    if "segment" in wanted:
         build_network(_checkable(recipe.segment), num_classes=2)
     builder = Builder(Path(work), runtime or Runtime(), until=until)
     graph, scoring, made = _ask(recipe, builder, name)

@@ -9,7 +9,7 @@ from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.data.classes import nearest
 from tag2mask.errors import RecipeError
 from tag2mask.pipeline.voters import VoterArtifacts
-from tag2mask.stages import vote
+from tag2mask.stages import refine, vote
 from tag2mask.stages.seed import settled
 
 Voters = Mapping[str, VoterArtifacts]
@@ -46,11 +46,12 @@ def choose_electors(recipe: config.Recipe, voters: Voters) -> dict[str, VoterArt
             f"each of which is compared with the vote of the others; vote.voters and "
             f"vote.weights leave {', '.join(chosen)}"
         )
-    if recipe.segment.min_support > len(chosen):
-        raise RecipeError(
-            f"segment.min_support ({recipe.segment.min_support}) is more than there "
-            f"are voters that vote ({len(chosen)}); see vote.voters and vote.weights"
-        )
+    for key, min_support in recipe.min_supports.items():
+        if min_support > len(chosen):
+            raise RecipeError(
+                f"{key} ({min_support}) is more than there are voters that vote "
+                f"({len(chosen)}); see vote.voters and vote.weights"
+            )
     return chosen
 
 
@@ -72,9 +73,12 @@ def vote_settings(table: config.Vote, electors: Voters) -> dict[str, Any]:
 
 def vote_inputs(table: config.Vote, electors: Voters) -> dict[str, Artifact]:
     """Return what a vote reads of its voters."""
-    inputs = {name: each.seed for name, each in electors.items()}
+    inputs = {name: each.ballot for name, each in electors.items()}
     if vote.needs_maps(table):
-        inputs |= {f"cam {name}": each.cam for name, each in electors.items()}
+        for name, each in electors.items():
+            inputs[f"cam {name}"] = each.cam
+            # a settled alpha, where labels that vote are no seeds any more
+            inputs |= {} if each.ballot == each.seed else {f"seed {name}": each.seed}
     return inputs
 
 
@@ -84,8 +88,16 @@ def open_electors(table: config.Vote, electors: Voters) -> list[vote.Elector]:
     for name, each in electors.items():
         maps = None
         if vote.needs_maps(table):
-            seeding = settled(each.settings.seed, each.seed.folder)
-            maps = vote.Maps(each.cam.folder / "cams", seeding)
-        labels = LabelFolder(each.seed.folder / "labels")
+            maps = _open_maps(each)
+        labels = LabelFolder(each.ballot.folder / "labels")
         opened.append(vote.Elector(labels, weight_of(table, name, each), maps))
     return opened
+
+
+def _open_maps(voter: VoterArtifacts) -> vote.Maps:
+    """Return the scores that a voter's labels were made of: after a walk, its own."""
+    settings, labels = voter.settings.refine, voter.refined.labels
+    if isinstance(settings, config.Irnet) and labels is not None:
+        return vote.Maps(labels.folder / "scores", refine.seeding(settings))
+    seeding = settled(voter.settings.seed, voter.seed.folder)
+    return vote.Maps(voter.cam.folder / "cams", seeding)

@@ -15,8 +15,10 @@ from tag2mask.pipeline.electors import (
     vote_inputs,
     vote_settings,
 )
+from tag2mask.pipeline.network_settings import network_settings
+from tag2mask.pipeline.refiners import UNREFINED, Refined, Voted
 from tag2mask.pipeline.selection import ask_selection, kept_voters, require_support
-from tag2mask.pipeline.voters import VoterArtifacts, VoterMaker, training_settings
+from tag2mask.pipeline.voters import VoterArtifacts, VoterMaker
 from tag2mask.stages import index, predict, segment, truth, vote
 from tag2mask.stages.training import WEIGHTS
 
@@ -33,7 +35,10 @@ class Artifacts:
     """The voters that may vote; ``selection`` says which of them do."""
     selection: Artifact | None = None
     vote: Artifact | None = None
+    refined: Refined = UNREFINED
+    """What became of the vote."""
     labels: Artifact | None = None
+    """What the segmenter learns from."""
     segment: Artifact | None = None
     predictions: dict[str, Artifact] = field(default_factory=dict)
 
@@ -89,7 +94,9 @@ class Graph:
             firsts = self._maker.first_seeds(recipe.voters)
             for name, settings in recipe.voters.items():
                 self.made.voters.update(self._maker.make(name, settings, firsts))
-            self.made.labels = self.made.vote = self._vote()
+            self.made.vote = self._vote()
+            self.made.refined = self._refine_vote(self.made.vote)
+            self.made.labels = self.made.refined.labels or self.made.vote
         self.made.segment = self._segment(self.made.labels)
         self.made.predictions["plain"] = self._predict(self.made.segment, PLAIN)
         if recipe.predict != PLAIN:
@@ -114,10 +121,10 @@ class Graph:
         table = self.recipe.vote
         chosen = choose_electors(self.recipe, self.made.voters)
         self.made.electors = chosen
-        seeds = {name: voter.seed for name, voter in chosen.items()}
+        ballots = {name: voter.ballot for name, voter in chosen.items()}
         names = [image.name for image in self.listed("train")]
         self.made.selection = selection = ask_selection(
-            self.builder, self.recipe, self.made.index, self.index_table, seeds, names
+            self.builder, self.recipe, self.made.index, self.index_table, ballots, names
         )
         inputs = {"index": self.made.index} | vote_inputs(table, chosen)
         inputs |= {"selection": selection} if selection is not None else {}
@@ -136,6 +143,29 @@ class Graph:
             Request("vote", vote.VERSION, vote_settings(table, chosen), inputs),
             run,
             num_images=len(names),
+        )
+
+    def _refine_vote(self, voted: Artifact) -> Refined:
+        table, chosen = self.recipe.vote, self.made.electors
+
+        def electors() -> dict[str, vote.Elector]:
+            voting = {name: chosen[name] for name in self.kept}
+            return dict(zip(voting, open_electors(table, voting), strict=True))
+
+        trained = (
+            (voter.settings, voter.localize)
+            for voter in self.made.voters.values()
+            if voter.localize is not None
+        )
+        return self._maker.refiners.of_vote(
+            table.refine,
+            Voted(
+                voted,
+                {name: each.cam for name, each in chosen.items()},
+                {name: each.ballot for name, each in chosen.items()},
+                electors,
+            ),
+            next(trained, None),
         )
 
     def _truth(self) -> Artifact:
@@ -160,7 +190,7 @@ class Graph:
         table = self.recipe.segment
         if self.made.selection is not None and self.builder.wants("segment"):
             require_support(self.recipe, self.kept)
-        settings = training_settings(table) | {"random_seed": self.recipe.random_seed}
+        settings = network_settings(table) | {"random_seed": self.recipe.random_seed}
         settings.pop("labels")  # the inputs say which
         inputs = {"index": self.made.index, "labels": labels}
         if (name := settings.pop("init_from", None)) is not None:

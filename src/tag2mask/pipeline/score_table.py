@@ -37,8 +37,9 @@ def protocol_words(protocol: Mapping[str, Any]) -> list[str]:
     words = [f"scales {', '.join(f'{scale:g}' for scale in protocol['scales'])}"]
     words += ["mirror"] * protocol["flip"]
     words += [f"CRF {protocol['crf']}"] * (protocol["crf"] != "none")
+    words += [f"refined by {each}" for each in protocol.get("refine", "").split()]
     words += ["tags known"] * protocol["tags_at_test"]
     if "threshold" in protocol:
-        kind = protocol["threshold_chosen"].replace("_", "-")
+        kind = protocol.get("threshold_chosen", "fixed").replace("_", "-")
         words.append(f"{kind} threshold {protocol['threshold']:g}")
     return words + ["USES GROUND TRUTH"] * protocol["uses_truth"]

@@ -9,6 +9,7 @@ from tag2mask.artifacts.build import Artifact, Request
 from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.pipeline.graph import PLAIN, Graph
+from tag2mask.pipeline.refiners import refined_protocol
 from tag2mask.pipeline.voters import VoterArtifacts
 from tag2mask.stages import cam, evaluate, evaluate_vote, localize, proxies, truth
 from tag2mask.stages.segment_network import initialisation
@@ -50,9 +51,16 @@ class Scoring:
             self._tag_map(voter)
             self._cam(name, voter)
             self._labels("seed", name, voter.seed, self._seed_protocol(voter))
+            if (labels := voter.refined.labels) is not None:
+                self._labels("refine", name, labels, self._ballot_protocol(voter))
         if made.vote is not None:
             self._labels("vote", "vote", made.vote, self._vote_protocol())
-            self._clean(made.vote)
+            if (labels := made.refined.labels) is not None:
+                protocol = refined_protocol(
+                    self._vote_protocol(), self._recipe.vote.refine
+                )
+                self._labels("vote_refine", "vote", labels, protocol)
+            self._clean(made.refined.labels or made.vote)
             self._agreement(made.vote)
         for name, prediction in made.predictions.items():
             used = PLAIN if name == "plain" else self._recipe.predict
@@ -180,7 +188,7 @@ class Scoring:
 
     def _agreement(self, voted: Artifact) -> None:
         made = self._graph.made
-        voters = {name: voter.seed for name, voter in made.electors.items()}
+        voters = {name: voter.ballot for name, voter in made.electors.items()}
 
         def run(folder: Path) -> None:
             index = self._graph.index_table()
@@ -255,11 +263,16 @@ class Scoring:
             "init": initialisation(voter.settings),
         }
 
+    def _ballot_protocol(self, voter: VoterArtifacts) -> Protocol:
+        return refined_protocol(self._seed_protocol(voter), voter.settings.refine)
+
     def _vote_protocol(self) -> Protocol:
         made, table = self._graph.made, self._recipe.vote
-        voters = [self._seed_protocol(made.voters[name]) for name in self._graph.kept]
+        voters = [self._ballot_protocol(made.voters[name]) for name in self._graph.kept]
+        refined = sorted({each["refine"] for each in voters if "refine" in each})
         crfs = {table.crf} if table.mode == "scores" else {v["crf"] for v in voters}
-        chosen = {"select": table.select} if table.select != "all" else {}
+        chosen: Protocol = {"select": table.select} if table.select != "all" else {}
+        chosen |= {"refine": " ".join(refined)} if refined else {}
         return chosen | {
             "split": "train",
             "scales": sorted({scale for each in voters for scale in each["scales"]}),

@@ -85,12 +85,13 @@ def require_support(recipe: config.Recipe, kept: Sequence[str]) -> None:
     Raises:
         RecipeError: If fewer voters were kept than have to agree.
     """
-    if recipe.segment.min_support > len(kept):
-        raise RecipeError(
-            f"segment.min_support ({recipe.segment.min_support}) is more than the "
-            f"{len(kept)} voters that vote.select = {recipe.vote.select!r} kept "
-            f"({', '.join(kept)}): set segment.min_support={len(kept)} or less"
-        )
+    for key, min_support in recipe.min_supports.items():
+        if min_support > len(kept):
+            raise RecipeError(
+                f"{key} ({min_support}) is more than the {len(kept)} voters that "
+                f"vote.select = {recipe.vote.select!r} kept ({', '.join(kept)}): set "
+                f"{key}={len(kept)} or less"
+            )
 
 
 def describe_selection(recipe: config.Recipe, kept: Sequence[str], total: int) -> str:

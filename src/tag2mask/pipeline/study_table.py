@@ -132,7 +132,7 @@ def _protocol(score: Mapping[str, Any]) -> dict[str, Any]:
     """Return how a score came to be, but for what changes with the random seed."""
     protocol = dict(score["protocol"])
     protocol.pop("random_seed", None)
-    if protocol.get("threshold_chosen") != "fixed":
+    if protocol.get("threshold_chosen", "fixed") != "fixed":
         protocol.pop("threshold", None)
     head = {"score": f"{score['stage']} {score['subject']}"}
     return head | {"images": score["num_images"]} | protocol

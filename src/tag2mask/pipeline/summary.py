@@ -12,6 +12,7 @@ from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.work import RUNS, SUMMARY
 from tag2mask.pipeline.builder import Step
 from tag2mask.pipeline.graph import Graph
+from tag2mask.pipeline.refiners import Refined
 from tag2mask.pipeline.scoring import Scoring
 from tag2mask.pipeline.selection import describe_selection
 from tag2mask.stages import proxies, report, segment
@@ -93,10 +94,12 @@ def _sources(graph: Graph, scoring: Scoring) -> report.Sources:
                 name,
                 voter.cam.folder / "cams",
                 LabelFolder(voter.seed.folder / "labels"),
+                _report_refined(voter.refined),
             )
             for name, voter in made.electors.items()
         ),
         vote=made.vote.folder if made.vote else None,
+        refined=_report_refined(made.refined),
         min_support=graph.recipe.segment.min_support,
         segment=made.segment.folder if made.segment else None,
         predictions={
@@ -105,6 +108,13 @@ def _sources(graph: Graph, scoring: Scoring) -> report.Sources:
         },
         test_split=graph.test_split,
         masks=scoring.masks,
+    )
+
+
+def _report_refined(refined: Refined) -> report.Refined:
+    learnt, labels = refined
+    return report.Refined(
+        learnt.folder / "edges" if learnt else None, labels.folder if labels else None
     )
 
 
@@ -154,6 +164,10 @@ def _paths(graph: Graph, made_report: Artifact, folder: Path) -> dict[str, Any]:
             return None
         return Path(os.path.relpath(artifact.folder, folder)).as_posix()
 
+    def refined(found: Refined) -> dict[str, str | None]:
+        roles = {"irnet": found.irnet, "refine": found.labels}
+        return {role: path(each) for role, each in roles.items() if each is not None}
+
     made = graph.made
     report_folder = path(made_report)
     return {
@@ -164,10 +178,12 @@ def _paths(graph: Graph, made_report: Artifact, folder: Path) -> dict[str, Any]:
                 "cam": path(voter.cam),
                 "seed": path(voter.seed),
             }
+            | refined(voter.refined)
             for name, voter in made.voters.items()
         },
         **({"select": path(made.selection)} if made.selection else {}),
         "vote": path(made.vote),
+        **{f"vote_{role}": each for role, each in refined(made.refined).items()},
         "segment": path(made.segment),
         "predict": {name: path(each) for name, each in made.predictions.items()},
         "report": f"{report_folder}/{report.REPORT}" if report_folder else None,

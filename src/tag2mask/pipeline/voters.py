@@ -3,16 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
 from tag2mask import config
 from tag2mask.artifacts.build import Artifact, Request
-from tag2mask.artifacts.files import content_digest, file_digest
 from tag2mask.artifacts.tables import Index
-from tag2mask.errors import ModelError
 from tag2mask.pipeline import readings
 from tag2mask.pipeline.builder import Builder
+from tag2mask.pipeline.network_settings import network_settings
 from tag2mask.pipeline.readings import Reading
+from tag2mask.pipeline.refiners import UNREFINED, Refined, RefinerMaker
 from tag2mask.pipeline.seed_thresholds import ThresholdFinder, without_others
 from tag2mask.stages import cam, localize, localize_text, prompts, seed
 
@@ -28,7 +28,8 @@ class VoterArtifacts:
         network: Name of its training, which other voters may share.
         localize: The training; None where nothing is trained.
         cam: Its activation maps.
-        seed: Its labels.
+        seed: Its first labels.
+        refined: What became of them.
     """
 
     table: str
@@ -38,6 +39,12 @@ class VoterArtifacts:
     localize: Artifact | None
     cam: Artifact
     seed: Artifact
+    refined: Refined = UNREFINED
+
+    @property
+    def ballot(self) -> Artifact:
+        """The labels that vote."""
+        return self.refined.labels or self.seed
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,13 @@ class VoterMaker:
         """Images of the train split."""
         return len(self.names)
 
+    @property
+    def refiners(self) -> RefinerMaker:
+        """What asks for refined labels of the same images."""
+        return RefinerMaker(
+            self.builder, self.index, self.table, self.num_images, self.random_seed
+        )
+
     def ask_prompts(self, name: str, settings: config.Voter) -> None:
         """Ask for a voter's prompts, before hours are spent on the voters before it.
 
@@ -82,7 +96,9 @@ class VoterMaker:
             return {}
         made: dict[str, VoterArtifacts] = {}
         for name, settings in voters.items():
-            made |= self.make(name, without_others(settings), {})
+            alone = without_others(settings)
+            seeding = alone.model_copy(update={"refine": config.Unrefined()})
+            made |= self.make(name, seeding, {})
         return {subject: voter.seed for subject, voter in made.items()}
 
     def make(
@@ -100,14 +116,17 @@ class VoterMaker:
         for reading in readings.list_readings(name, settings, trainings):
             cams = self._cam(reading, settings)
             is_trained = not isinstance(settings, config.TextCam)
+            trained = reading.trained if is_trained else None
+            seeds = self._seed(cams, settings.seed, reading.subject, first_seeds)
             made[reading.subject] = VoterArtifacts(
                 name,
                 settings,
                 reading.scale,
                 reading.network,
-                reading.trained if is_trained else None,
+                trained,
                 cams,
-                self._seed(cams, settings.seed, reading.subject, first_seeds),
+                seeds,
+                self.refiners.of_voter(reading.subject, settings, trained, cams, seeds),
             )
         return made
 
@@ -139,12 +158,12 @@ class VoterMaker:
     def _classifier(
         self, subject: str, voter: config.Classifier, dropout: float
     ) -> Artifact:
-        settings = training_settings(voter) | {
+        settings = network_settings(voter) | {
             "dropout": dropout,
             "dropout_layer": voter.last_dropout,
             "random_seed": self.random_seed,
         }
-        for key in ("mode", "scales", "cam", "seed"):
+        for key in ("mode", "scales", "cam", "seed", "refine"):
             settings.pop(key)
         saliency = None
         if voter.saliency is not None:
@@ -173,12 +192,13 @@ class VoterMaker:
         if (start := localize_text.warm_classifier(voter)) is not None:
             warm = self._classifier(f"{name}-warm-start", start, start.dropout[0])
             inputs["warm_start"] = warm
-        settings = training_settings(voter) | {
+        settings = network_settings(voter) | {
             "image_text": prompts.image_text_settings(voter.image_text),
             "random_seed": self.random_seed,
         }
         told_by_inputs = ("prompts", "warm_start", "classifier")
-        for key in ("scales", "cam", "seed", "pairs_at_once", *told_by_inputs):
+        later = ("scales", "cam", "seed", "refine")
+        for key in (*later, "pairs_at_once", *told_by_inputs):
             settings.pop(key)
         return self.builder.make(
             Request("localize", localize_text.VERSION, settings, inputs),
@@ -273,26 +293,3 @@ class VoterMaker:
             subject=subject,
             num_images=self.num_images,
         )
-
-
-def training_settings(
-    training: config.Training | config.Transformer,
-) -> dict[str, Any]:
-    """Return a table's knobs, local weights counting by their content.
-
-    Raises:
-        ModelError: If a file of weights is missing.
-    """
-    settings = training.model_dump(mode="json")
-    if isinstance(training, config.Transformer):
-        if Path(training.weights).is_dir():  # else a name on the hub, or a word
-            settings["weights"] = content_digest(Path(training.weights))
-    elif training.weights not in ("hub", "none"):
-        path = Path(training.weights)
-        if not path.is_file():
-            raise ModelError(
-                f"there is no weights file {path.absolute()}; `weights` is 'hub', "
-                f"'none' or a path relative to the current folder"
-            )
-        settings["weights"] = file_digest(path)
-    return settings

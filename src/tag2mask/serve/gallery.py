@@ -243,9 +243,8 @@ def open_gallery(summary: Path, runtime: Runtime) -> Gallery | None:
         )
         for name, voter in made["voters"].items()
     )
-    return Gallery(
-        _sources(recipe, folder(made["index"]), folder(made["vote"]), voters), runtime
-    )
+    voted = folder(made.get("vote_refine") or made["vote"])
+    return Gallery(_sources(recipe, folder(made["index"]), voted, voters), runtime)
 
 
 def _sources(

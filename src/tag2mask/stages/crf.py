@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torch.nn import functional
 
 from tag2mask import config
 from tag2mask.artifacts.cams import STRIDE, Cams, read_cams
@@ -19,11 +18,10 @@ from tag2mask.engine.map_images import for_each_image, map_images
 from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import DatasetError
-from tag2mask.functional.crf import PRESETS, dense_crf, scores_from_labels
 from tag2mask.functional.seeding import alpha_of_threshold
-from tag2mask.functional.shapes import IGNORE
 from tag2mask.functional.thresholds import otsu_threshold
-from tag2mask.stages.seed import LESS_MEMORY, seed_labels, shrink_image
+from tag2mask.stages.seed import LESS_MEMORY, seed_labels
+from tag2mask.stages.smoothing import smooth_labels
 
 Preset = Literal["seeds", "irnet", "deeplab"]
 RECORD = "crf.json"
@@ -95,7 +93,14 @@ def run(
         with explain_full_memory(LESS_MEMORY):
             if pair.is_labels:
                 stored = _read_labels(pair, pixels)
-                found = _smooth(stored, pixels, choices, runtime.device)
+                found = smooth_labels(
+                    stored,
+                    pixels,
+                    preset=choices.preset,
+                    certainty=CERTAINTY,
+                    shrink=choices.shrink,
+                    device=runtime.device,
+                )
             else:
                 cams = _read_cams(scores, pair, pixels)
                 found = seed_labels(cams, pixels, settings, runtime.device)
@@ -204,30 +209,3 @@ def _read_labels(pair: _Pair, image: UInt8[Tensor, "h w 3"]) -> UInt8[Tensor, "h
 
 def _size(maps: Tensor) -> str:
     return f"{maps.shape[-1]}x{maps.shape[-2]}"
-
-
-def _smooth(
-    labels: UInt8[Tensor, "h w"],
-    image: UInt8[Tensor, "h w 3"],
-    choices: CrfChoices,
-    device: torch.device,
-) -> UInt8[Tensor, "h w"]:
-    """Return hard labels after the CRF; without any label, the map as it is."""
-    class_ids: Tensor = labels[labels != IGNORE].unique()
-    if not len(class_ids):
-        return labels
-    height, width = labels.shape
-    small = -(-height // choices.shrink), -(-width // choices.shrink)
-    fewer = functional.interpolate(labels[None, None], small, mode="nearest-exact")[0]
-    # a class that a smaller map loses keeps its channel
-    scores = scores_from_labels(fewer[0], class_ids.tolist(), certainty=CERTAINTY)
-    marginals = dense_crf(
-        scores.to(device),
-        shrink_image(image, small),
-        preset=PRESETS[choices.preset].shrunk(choices.shrink),
-    )
-    if small != (height, width):
-        marginals = functional.interpolate(
-            marginals[None], (height, width), mode="bilinear", align_corners=False
-        )[0]
-    return class_ids[marginals.max(dim=0).indices.cpu()]

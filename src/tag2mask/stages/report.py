@@ -23,6 +23,7 @@ from tag2mask.stages import report_tables as tables
 from tag2mask.stages.report_charts import NUM_COLOURS, threshold_chart
 from tag2mask.stages.report_panels import (
     Predictor,
+    Refined,
     Sources,
     Voter,
     make_panel,
@@ -46,6 +47,7 @@ __all__ = [
     "REPORT",
     "VERSION",
     "Content",
+    "Refined",
     "Sources",
     "Voter",
     "pick_images",

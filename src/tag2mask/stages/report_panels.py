@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 
 from tag2mask import config
 from tag2mask.artifacts.cams import cam_path, read_cams
+from tag2mask.artifacts.edges import edge_path, read_edges
 from tag2mask.artifacts.files import digest
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import ImageRecord, Index
@@ -30,6 +31,21 @@ from tag2mask.stages.report_pictures import (
 Predictor = Callable[[UInt8[np.ndarray, "h w 3"]], UInt8[np.ndarray, "h w"]]
 
 
+class Refined(NamedTuple):
+    """What became of labels; None where nothing was asked for.
+
+    Attributes:
+        edges: Folder of ``artifacts.edges`` files.
+        folder: Of labels/, and of support/ after a vote.
+    """
+
+    edges: Path | None = None
+    folder: Path | None = None
+
+
+UNREFINED = Refined()
+
+
 class Voter(NamedTuple):
     """What one voter made.
 
@@ -37,11 +53,13 @@ class Voter(NamedTuple):
         name: As in the scores.
         cams: Folder of ``artifacts.cams`` files.
         labels: Its seeds.
+        refined: What became of them.
     """
 
     name: str
     cams: Path
     labels: LabelFolder
+    refined: Refined = UNREFINED
 
 
 @dataclass(frozen=True)
@@ -57,6 +75,7 @@ class Sources:
         predictions: By name, such as ``plain``, of the images of ``test_split``.
         test_split: ``val``, or ``train`` where there is no other.
         masks: Ground truth; shown, never read for anything else.
+        refined: What became of the vote.
     """
 
     index: Index
@@ -67,6 +86,7 @@ class Sources:
     predictions: Mapping[str, LabelFolder]
     test_split: str
     masks: MaskFolder | None
+    refined: Refined = UNREFINED
 
 
 class Cell(NamedTuple):
@@ -218,14 +238,34 @@ def _voter_cells(sources: Sources, image: ImageRecord) -> Iterator[Cell]:
         if image.name in voter.labels:
             layer = labels_layer(voter.labels[image.name].numpy())
             yield Cell("seed", voter.name, layer)
+    for voter in first:
+        yield from _edge_cells(voter.refined.edges, image, voter.name)
+    for voter in sources.voters:
+        yield from _refined_cells(voter.refined.folder, image, voter.name)
+
+
+def _edge_cells(edges: Path | None, image: ImageRecord, detail: str) -> Iterator[Cell]:
+    if edges is not None and edge_path(edges, image.name).exists():
+        layer = heat_layer(read_edges(edges, image.name).numpy())
+        yield Cell("boundaries", detail, layer)
+
+
+def _refined_cells(
+    folder: Path | None, image: ImageRecord, detail: str
+) -> Iterator[Cell]:
+    if folder is not None and image.name in (labels := LabelFolder(folder / "labels")):
+        yield Cell("refined", detail, labels_layer(labels[image.name].numpy()))
 
 
 def _vote_cells(sources: Sources, image: ImageRecord) -> Iterator[Cell]:
-    voted = _vote_of(sources, image)
+    voted = _vote_of(sources.vote, image)
     if voted is None:
         return
     labels, support = voted
     yield Cell("vote", f"{len(sources.voters)} voters", labels_layer(labels))
+    yield from _edge_cells(sources.refined.edges, image, "of the vote")
+    yield from _refined_cells(sources.refined.folder, image, "vote")
+    labels, support = _vote_of(sources.refined.folder, image) or voted
     threshold = sources.min_support
     share = (support >= threshold).mean()
     yield Cell(
@@ -236,19 +276,18 @@ def _vote_cells(sources: Sources, image: ImageRecord) -> Iterator[Cell]:
 
 
 def _vote_of(
-    sources: Sources, image: ImageRecord
+    folder: Path | None, image: ImageRecord
 ) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]] | None:
-    if sources.vote is None:
+    if folder is None:
         return None
-    labels = LabelFolder(sources.vote / "labels")
-    support = LabelFolder(sources.vote / "support")
+    labels, support = LabelFolder(folder / "labels"), LabelFolder(folder / "support")
     if image.name not in labels or image.name not in support:
         return None
     return labels[image.name].numpy(), support[image.name].numpy()
 
 
 def _appeal(sources: Sources, image: ImageRecord) -> float:
-    voted = _vote_of(sources, image)
+    voted = _vote_of(sources.vote, image)
     if voted is None:
         return 0.0
     labels, support = voted

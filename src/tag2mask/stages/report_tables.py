@@ -16,6 +16,7 @@ PROTOCOL = (
     ("scales", "scales"),
     ("flip", "flip"),
     ("crf", "CRF"),
+    ("refine", "refined"),
     ("tags_at_test", "tags at test"),
     ("threshold", "threshold"),
     ("init", "init"),
@@ -93,7 +94,7 @@ def number(value: float | None, digits: int = 1) -> str:
 
 def headlines(content: Content, min_support: int) -> list[Headline]:
     """Return the scores of segmenter and vote; the proxies where there are none."""
-    titles = {"predict": "Segmenter", "vote": "Vote"}
+    titles = {"predict": "Segmenter", "vote": "Vote", "vote_refine": "Refined vote"}
     found = [
         Headline(
             f"{titles[score['stage']]}"
@@ -121,7 +122,7 @@ def score_tables(content: Content) -> tuple[list[ScoreRow], list[ScoreRow]]:
         groups.setdefault((score["stage"], kind), []).append(score)
     main, each = [], []
     for (stage, _), members in groups.items():
-        if stage in ("cam", "seed") and len(members) > _FEW_VOTERS:
+        if stage in ("cam", "seed", "refine") and len(members) > _FEW_VOTERS:
             main.append(_mean_row(members))
             each += [_score_row(score) for score in members]
         else:
@@ -139,7 +140,7 @@ def badges(score: Score) -> tuple[str, ...]:
 
 def class_scores(content: Content) -> list[tuple[str, Mapping[str, float | None]]]:
     """Return the IoU per class of the vote and of every prediction, with titles."""
-    titles = {"vote": "vote", "predict": "segmenter"}
+    titles = {"vote": "vote", "vote_refine": "refined", "predict": "segmenter"}
     return [
         (
             f"{titles[score['stage']]} {score['subject']}".replace("vote vote", "vote"),

@@ -76,7 +76,7 @@ def model_card(
 
 
 def initialisation(
-    settings: config.Training | config.Segmenter | config.TextCam,
+    settings: config.Network | config.Segmenter | config.TextCam,
 ) -> str:
     """Say what a network started from, as a score's protocol does."""
     match settings:

@@ -69,7 +69,7 @@ def train(
     """Train ``model`` and write its weights; nothing is done if they are there.
 
     Args:
-        model: With parts ``backbone`` and ``head``.
+        model: Its part ``head``, if it has one, learns faster.
         losses_of: As in ``engine.loop.Learner``.
         tickets: The samples, shuffled and augmented.
         training: The table.

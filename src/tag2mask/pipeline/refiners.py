@@ -1,0 +1,290 @@
+"""The artifacts of refiners: better labels, before the vote and after it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, assert_never
+
+from tag2mask import config
+from tag2mask.artifacts.build import Artifact, Request
+from tag2mask.artifacts.labels import LabelFolder
+from tag2mask.artifacts.tables import Index
+from tag2mask.models.irnet import IrNet
+from tag2mask.pipeline.builder import Builder, Stage
+from tag2mask.pipeline.network_settings import network_settings
+from tag2mask.stages import irnet, irnet_labels, refine, vote
+from tag2mask.stages.segment_network import initialisation
+
+_WALKS = ("walk", "background", "crf", "crf_shrink")
+"""Knobs of IRNet that its training does not know."""
+
+
+class Refined(NamedTuple):
+    """What became of labels; None where nothing is asked for.
+
+    Attributes:
+        irnet: Learnt boundaries.
+        labels: Refined labels.
+    """
+
+    irnet: Artifact | None
+    labels: Artifact | None
+
+
+UNREFINED = Refined(None, None)
+Trained = tuple[config.Voter, Artifact] | None
+"""A voter's table and its training."""
+
+
+class Voted(NamedTuple):
+    """What a refiner of a vote reads.
+
+    Attributes:
+        labels: The vote.
+        cams: Activation maps of every voter that may vote.
+        ballots: The labels that each voted with.
+        electors: Opens those that do vote, once it is known.
+    """
+
+    labels: Artifact
+    cams: Mapping[str, Artifact]
+    ballots: Mapping[str, Artifact]
+    electors: Callable[[], Mapping[str, vote.Elector]]
+
+
+class _Material(NamedTuple):
+    """What labels are refined from.
+
+    Attributes:
+        stages: Names of the two stages.
+        subject: Of both.
+        labels: The labels as they are.
+        cams: Activation maps, by role.
+        ballots: The labels of all voters after a vote, by role.
+        backbone: The table and the training that IRNet reads unless told otherwise.
+        open: Opens all of them, but for boundaries.
+    """
+
+    stages: tuple[Stage, Stage]
+    subject: str
+    labels: Artifact
+    cams: Mapping[str, Artifact]
+    ballots: Mapping[str, Artifact]
+    backbone: Trained
+    open: Callable[[], refine.Evidence]
+
+
+@dataclass(frozen=True)
+class RefinerMaker:
+    """Asks a builder for refined labels of the train split; see ``VoterMaker``."""
+
+    builder: Builder
+    index: Artifact
+    table: Callable[[], Index]
+    num_images: int
+    random_seed: int
+
+    def of_voter(
+        self,
+        subject: str,
+        voter: config.Voter,
+        trained: Artifact | None,
+        cams: Artifact,
+        seeds: Artifact,
+    ) -> Refined:
+        """Ask for what a voter's table makes of its seeds."""
+        settings = voter.refine
+
+        def evidence() -> refine.Evidence:
+            seeded = LabelFolder(seeds.folder / "labels")
+            return refine.Evidence(seeded, [cams.folder / "cams"])
+
+        material = _Material(
+            ("irnet", "refine"),
+            subject,
+            seeds,
+            {"cam": cams},
+            {},
+            None if trained is None else (voter, trained),
+            evidence,
+        )
+        if not isinstance(settings, config.VoterIrnet):
+            return self._without_network(settings, material)
+
+        def label(folder: Path) -> None:
+            irnet_labels.from_cams(
+                self.table(),
+                cams.folder / "cams",
+                settings.labels,
+                folder,
+                runtime=self.builder.runtime,
+            )
+
+        learnt = self._irnet(settings, material, ("cam", cams), label)
+        return Refined(learnt, self._refine(settings, material, learnt))
+
+    def of_vote(
+        self, settings: config.VoteRefiner, voted: Voted, backbone: Trained
+    ) -> Refined:
+        """Ask for what a recipe makes of its vote.
+
+        Args:
+            settings: The table.
+            voted: The vote and its voters.
+            backbone: The table and the training of the first voter that has one.
+        """
+        labels = voted.labels.folder
+
+        def evidence() -> refine.Evidence:
+            electors = voted.electors()
+            maps = [voted.cams[name].folder / "cams" for name in electors]
+            ballots = list(electors.values())
+            return refine.Evidence(LabelFolder(labels / "labels"), maps, None, ballots)
+
+        material = _Material(
+            ("vote_irnet", "vote_refine"),
+            "vote",
+            voted.labels,
+            {f"cam {name}": each for name, each in voted.cams.items()},
+            {f"ballot {name}": each for name, each in voted.ballots.items()},
+            backbone,
+            evidence,
+        )
+        if not isinstance(settings, config.VoteIrnet):
+            return self._without_network(settings, material)
+
+        def label(folder: Path) -> None:
+            irnet_labels.from_vote(
+                self.table(),
+                labels,
+                folder,
+                min_support=settings.min_support,
+                runtime=self.builder.runtime,
+            )
+
+        learnt = self._irnet(settings, material, ("vote", voted.labels), label)
+        return Refined(learnt, self._refine(settings, material, learnt))
+
+    def _without_network(
+        self, settings: config.Unrefined | config.LabelCrf, material: _Material
+    ) -> Refined:
+        if isinstance(settings, config.Unrefined):
+            return UNREFINED
+        return Refined(None, self._refine(settings, material, None))
+
+    def _irnet(
+        self,
+        settings: config.Irnet,
+        material: _Material,
+        source: tuple[str, Artifact],
+        label: Callable[[Path], None],
+    ) -> Artifact:
+        """Ask for boundaries, learnt from what ``label`` makes of the source."""
+        knobs = settings.model_dump(mode="json", exclude={"method", *_WALKS})
+        knobs |= {"random_seed": self.random_seed}
+        inputs = {"index": self.index, source[0]: source[1]}
+        start = _start(settings, material.backbone)
+        if settings.network is not None:
+            knobs["network"] = network_settings(settings.network)
+        elif material.backbone is not None:
+            inputs["localize"] = material.backbone[1]
+
+        def run(folder: Path) -> None:
+            label(folder)
+            irnet.run(
+                self.table(),
+                settings,
+                start,
+                folder,
+                random_seed=self.random_seed,
+                runtime=self.builder.runtime,
+            )
+
+        return self.builder.make(
+            Request(material.stages[0], irnet.VERSION, knobs, inputs),
+            run,
+            subject=material.subject,
+            num_images=settings.steps * settings.batch,
+        )
+
+    def _refine(
+        self,
+        settings: config.LabelCrf | config.Irnet,
+        material: _Material,
+        learnt: Artifact | None,
+    ) -> Artifact:
+        inputs = {"index": self.index, **material.ballots}
+        if learnt is None:
+            knobs = settings.model_dump(mode="json")
+            inputs["labels"] = material.labels
+        else:
+            knobs = settings.model_dump(mode="json", include={"method", *_WALKS})
+            inputs |= {"irnet": learnt, **material.cams}
+        edges = None if learnt is None else learnt.folder / "edges"
+        return self.builder.make(
+            Request(material.stages[1], refine.VERSION, knobs, inputs),
+            lambda folder: refine.run(
+                self.table(),
+                material.open()._replace(edges=edges),
+                settings,
+                folder,
+                runtime=self.builder.runtime,
+            ),
+            subject=material.subject,
+            num_images=self.num_images,
+        )
+
+
+def _start(settings: config.Irnet, backbone: Trained) -> irnet.Start:
+    """Say which backbone IRNet reads; a recipe is refused that has none."""
+    if settings.network is not None:
+        return irnet.Start(settings.network, None)
+    if backbone is None or isinstance(backbone[0], config.TextCam):
+        raise ValueError("IRNet needs a network of its own where no voter trains one")
+    return irnet.Start(backbone[0], backbone[1].folder)
+
+
+def check_backbones(recipe: config.Recipe) -> None:
+    """Build every IRNet of a recipe, so that one that cannot be is told.
+
+    Raises:
+        ModelError: If its backbone cannot be had or does not suit it.
+    """
+    voters = list(recipe.voters.values())
+    trained = [each for each in voters if not isinstance(each, config.TextCam)]
+    tables: list[tuple[config.VoterRefiner | config.VoteRefiner, config.Voter]] = [
+        (each.refine, each) for each in voters
+    ]
+    tables.append((recipe.vote.refine, (trained or voters)[0]))
+    for settings, voter in tables:
+        if not isinstance(settings, config.Irnet):
+            continue
+        network = settings.network
+        if network is None and not isinstance(voter, config.TextCam):
+            network = voter.model_copy(update={"weights": "none"})
+        if network is not None:
+            backbone = irnet.open_backbone(irnet.Start(network, None))
+            IrNet(backbone, displacement=settings.displacement)
+
+
+def refined_protocol(
+    protocol: dict[str, Any], settings: config.VoterRefiner | config.VoteRefiner
+) -> dict[str, Any]:
+    """Return the protocol of labels after a refiner, from that of those before it."""
+    if isinstance(settings, config.Unrefined):
+        return protocol
+    methods = [protocol["refine"]] if "refine" in protocol else []
+    told: dict[str, Any] = {"refine": " ".join([*methods, settings.method])}
+    match settings:
+        case config.LabelCrf():
+            before = [each for each in (protocol["crf"],) if each != "none"]
+            told["crf"] = " ".join([*before, settings.preset])
+        case config.Irnet():
+            # a walk begins with activation maps, which no CRF has seen
+            told |= {"crf": settings.crf, "threshold": settings.background}
+            if settings.network is not None:
+                own = initialisation(settings.network)
+                told["init"] = f"{protocol['init']}; IRNet on {own}"
+        case _:
+            assert_never(settings)
+    return protocol | told
