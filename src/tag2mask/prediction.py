@@ -118,15 +118,6 @@ def segment_image(
     return Segmentation(labels.numpy(), model.class_names, pixels)
 
 
-def class_names_of(model: Path | str) -> tuple[str, ...]:
-    """Return the classes of a model, as ``predict_files`` takes it; background first.
-
-    Raises:
-        ModelError: If it is none.
-    """
-    return load_segmenter(model).class_names
-
-
 def evaluate_folders(
     labels: Path,
     masks: Path,

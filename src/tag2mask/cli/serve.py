@@ -39,7 +39,7 @@ def serve(
     ] = None,
     flip: Annotated[bool | None, typer.Option(help="Average with the mirror.")] = None,
     crf: Annotated[
-        Literal["none", "seeds", "irn_labels", "deeplab"] | None,
+        Literal["none", "seeds", "irnet", "deeplab"] | None,
         typer.Option(help="Preset of the dense CRF."),
     ] = None,
     megabytes: Annotated[float, typer.Option(min=0.01, help="Of one upload.")] = 20,

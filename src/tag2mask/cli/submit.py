@@ -27,8 +27,8 @@ def submit(
     from tag2mask.artifacts.labels import LabelFolder
     from tag2mask.stages import submission
 
-    found, labels = submission.find_images(images), out / "labels"
-    submission.check_classes(prediction.class_names_of(model))
+    found, labels = submission.list_images(images), out / "labels"
+    submission.check_classes(prediction.load_segmenter(model).class_names)
     runtime = make_runtime(device, workers)
     paths = [image.path for image in found]
     count, protocol = prediction.predict_files(model, paths, labels, runtime=runtime)

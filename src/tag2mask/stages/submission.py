@@ -9,12 +9,12 @@ from pathlib import Path
 from tag2mask.artifacts.files import whole_file
 from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.data.classes import BACKGROUND_NAME
-from tag2mask.data.images import image_files, read_image
 from tag2mask.data.layouts.name_lists import read_names
 from tag2mask.data.published import VOC_CLASSES
 from tag2mask.engine.map_images import for_each_image
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import DatasetError, ModelError
+from tag2mask.pictures import find_images, read_image
 from tag2mask.stages.predict import Subject
 
 RESULTS = "results"
@@ -25,7 +25,7 @@ _PHOTOGRAPHS = "JPEGImages"
 _CLASS_NAMES = (BACKGROUND_NAME, *VOC_CLASSES)
 
 
-def find_images(images: Path) -> list[Subject]:
+def list_images(images: Path) -> list[Subject]:
     """Return the images of a test set, by name.
 
     Args:
@@ -36,14 +36,7 @@ def find_images(images: Path) -> list[Subject]:
         DatasetError: If there is no image, or a listed one is missing.
     """
     if images.is_dir():
-        found = [
-            Subject(name, file)
-            for name, files in image_files(images).items()
-            for file in files
-        ]
-        if not found:
-            raise DatasetError(f"no image in {images}")
-        return found
+        return [Subject(name, path) for name, path in find_images([images]).items()]
     parents = images.resolve().parents
     root = parents[min(2, len(parents) - 1)]
     listed = read_names(images, _PHOTOGRAPHS, key="--images")
