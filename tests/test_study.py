@@ -643,7 +643,7 @@ def on(world):
 def shipped(world):
     """The runs of every study of CA-CL with its first random seed, by row."""
     found = {}
-    for path in SHIPPED[:-1]:
+    for path in SHIPPED:
         study = load_study(path).model_copy(update={"random_seeds": (0,)})
         trials = list_trials(study, on(world))
         found[path.stem] = {trial.row.name: trial for trial in trials}

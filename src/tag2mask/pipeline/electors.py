@@ -62,7 +62,9 @@ def weight_of(table: config.Vote, name: str, voter: VoterArtifacts) -> float:
 
 def vote_settings(table: config.Vote, electors: Voters) -> dict[str, Any]:
     """Return what changes the numbers of a vote beside its inputs."""
-    settings = table.model_dump(mode="json", exclude={"voters", "weights", "select"})
+    settings = table.model_dump(
+        mode="json", exclude={"voters", "weights", "select", "refine"}
+    )
     unused = ("tie",) if table.mode == "scores" else ("crf", "crf_shrink")
     for key in unused:
         settings.pop(key)
