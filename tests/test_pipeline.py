@@ -53,6 +53,10 @@ def test_plan_computes_nothing(load, tmp_path):
         "truth",
         "prompts",
         "select",
+        "irnet",
+        "refine",
+        "vote_irnet",
+        "vote_refine",
     }
 
 
