@@ -31,10 +31,11 @@ def kill_at(stage, count, moment):
         parts = Path(path).parts
         counts = stage in (parts[parts.index("work") + 1], "any")
         left -= counts
-        if counts and not left and moment == "before":
+        is_last = counts and left <= 0  # now: another thread may be next
+        if is_last and moment == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         rename(scratch, path)
-        if counts and not left:
+        if is_last:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Path.replace = replace

@@ -26,7 +26,7 @@ from tag2mask.functional.seeding import (
 )
 from tag2mask.functional.shapes import BACKGROUND
 
-VERSION = 3
+VERSION = 4
 ALPHA = "alpha.json"
 CPU = torch.device("cpu")
 LESS_MEMORY = "lower --workers, shrink the CRF's images, or use --device cpu"
