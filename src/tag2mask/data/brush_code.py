@@ -32,7 +32,9 @@ def encode_brush(mask: Bool[np.ndarray, "h w"]) -> list[int]:
     lengths = np.diff(ends, prepend=0) * _CHANNELS
     bits = [f"{count:032b}{_WORD - 1:05b}"]
     bits += [f"{size - 1:04b}" for size in _SIZES]
-    for length, is_painted in zip(lengths.tolist(), flat[ends - 1].tolist(), strict=True):
+    for length, is_painted in zip(
+        lengths.tolist(), flat[ends - 1].tolist(), strict=True
+    ):
         value = _PAINTED * int(is_painted)
         bits += [_run(part, value) for part in _parts(length)]
     text = "".join(bits)
