@@ -8,14 +8,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 import fakes
 from tag2mask.artifacts.labels import read_index_png, write_labels
-from tag2mask.data.brush_code import decode_brush, encode_brush
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import ArtifactError, DatasetError
 from tag2mask.export import index_png, masks
@@ -189,49 +185,6 @@ def test_tasks_of_label_studio(labels, photographs, tmp_path):
         "</View>\n"
     )
     assert {region["from_name"], region["to_name"]} == {"mask", "image"}
-
-
-def test_brush_code_by_hand():
-    # two pixels, the second painted: values 0 0 0 0 255 255 255 255, 8 of them.
-    # 0000_0000 x3 0000_1000 | word 7 = 00111 | sizes 2 3 7 15 = 0010 0011 0111 1111
-    # | run 1 00 011 0000_0000 | run 1 00 011 1111_1111
-    bits = "0" * 28 + "1000" + "00111" + "0010" + "0011" + "0111" + "1111"
-    bits += "1" + "00" + "011" + "00000000" + "1" + "00" + "011" + "11111111"
-    bits += "0" * (-len(bits) % 8)
-    expected = [int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)]
-    assert encode_brush(np.array([[False, True]])) == expected
-
-
-def test_brush_code_with_values_that_do_not_repeat():
-    # one pixel of 1 2 3 4, as a run of four single values: 0 00 011 then each value
-    bits = "0" * 29 + "100" + "00111" + "0010" + "0011" + "0111" + "1111"
-    bits += "0" + "00" + "011" + "".join(f"{value:08b}" for value in (1, 2, 3, 4))
-    bits += "0" * (-len(bits) % 8)
-    code = [int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)]
-    assert decode_brush(code, height=1, width=1).tolist() == [[True]]
-
-
-@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
-def test_brush_code_is_read_back(mask):
-    height, width = mask.shape
-    code = encode_brush(mask)
-    assert np.array_equal(decode_brush(code, height=height, width=width), mask)
-
-
-@pytest.mark.parametrize("side", [128, 129])
-def test_runs_beyond_the_longest_are_split(side):
-    # 4 * 128 * 128 = 65536 values are one run of 16 bits, 4 * 129 * 129 are two
-    mask = np.ones((side, side), bool)
-    code = encode_brush(mask)
-    if side == 128:  # head 32 + 5 + 16 bits, run 1 + 2 + 16 + 8: 80 bits
-        assert len(code) == 10
-    assert np.array_equal(decode_brush(code, height=side, width=side), mask)
-
-
-@given(st.lists(st.integers(-1, 256), max_size=40))
-def test_what_is_no_brush_code_is_refused(code):
-    with pytest.raises(ValueError, match="its brush"):
-        decode_brush(code, height=300, width=300)
 
 
 def test_run_is_exported_with_its_own_photographs(finished, tmp_path):

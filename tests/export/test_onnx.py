@@ -23,6 +23,7 @@ from tag2mask.export.onnx_model import Parity, compare, export_onnx
 from tag2mask.models.backbones import make_backbone
 from tag2mask.models.segmenters import Segmenter, make_network
 from tag2mask.models.standard import SameConv2d, in_standard_operators
+from tag2mask.models.transformer_segmenters import make_mask2former, make_segformer
 
 
 def noise(height, width, seed=0):
@@ -113,7 +114,7 @@ def test_network_that_cannot_be_exported_is_told(small, tmp_path):
         def forward(self, images):
             return images[:, :1] if float(images.mean()) > 0 else images
 
-    with pytest.raises(ModelError, match="small of none cannot be exported for images"):
+    with pytest.raises(ModelError, match="small cannot be exported for images"):
         export_onnx(small._replace(network=Strange()), tmp_path / "x.onnx")
 
 
@@ -228,9 +229,38 @@ def test_deeplab_on_real_backbones_is_exported(tmp_path, backbone, options):
     expected = class_logits(network, batch, scales=(1.0,), flip=False).numpy()
     predictor = Predictor(tmp_path / "model.onnx", threads=1)
     np.testing.assert_allclose(predictor.logits(images), expected, atol=1e-3)
-    if backbone == "test_vit":
-        with pytest.raises(ModelError, match="takes no image of 75x100 pixels"):
-            predictor.predict(noise(100, 75))
+
+
+MIT = {
+    "depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 16, 16],
+    "num_attention_heads": [1, 1, 1, 1], "decoder_hidden_size": 16,
+}  # fmt: skip
+SWIN = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]}
+QUERIES = {
+    "feature_size": 64, "mask_feature_size": 32, "hidden_dim": 32, "num_queries": 5,
+    "encoder_layers": 1, "decoder_layers": 3, "encoder_feedforward_dim": 32,
+    "dim_feedforward": 32, "num_attention_heads": 2,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["segformer", "mask2former"])
+def test_transformers_are_exported(tmp_path, network):
+    pytest.importorskip("transformers")
+    if network == "segformer":
+        made = make_segformer("b0", num_classes=3, options=MIT).eval()
+    else:
+        made = make_mask2former(
+            "swin-tiny", num_classes=3, options=QUERIES, backbone_options=SWIN
+        ).eval()
+    model = Segmenter(made, tuple("abc"), {"network": network})
+    found = export_onnx(model, tmp_path / "model.onnx")
+    assert found.float32.greatest_difference <= 1e-3
+    images = np.stack([noise(70, 45), noise(70, 45, 1)])
+    batch = to_batch(list(torch.from_numpy(images)), torch.device("cpu"))
+    expected = class_logits(made, batch, scales=(1.0,), flip=False).numpy()
+    logits = Predictor(tmp_path / "model.onnx", threads=1).logits(images)
+    np.testing.assert_allclose(logits, expected, atol=1e-3)
 
 
 # prediction of files
@@ -291,6 +321,8 @@ def test_what_is_no_exported_model_is_told(exported, tmp_path):
         Predictor(tmp_path / "bare.onnx")
     with pytest.raises(ValueError, match="expected RGB pixels, uint8 'h w 3', got flo"):
         Predictor(exported.path).predict(np.zeros((4, 4, 3)))
+    with pytest.raises(ModelError, match=r"small\.onnx takes no image of 9x8 pixels: "):
+        Predictor(exported.path).logits(np.zeros((1, 8, 9, 4), np.uint8))
 
 
 def test_missing_runtime_is_told_with_its_cure(monkeypatch, tmp_path):

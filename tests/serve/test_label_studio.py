@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tag2mask.data.brush_code import encode_brush
 from tag2mask.errors import DatasetError, Tag2MaskError
-from tag2mask.serve.brush import brush_rle
 from tag2mask.serve.label_studio import Control, read_control
 from tag2mask.serve.task_images import TaskImages, check_origin
 
@@ -63,7 +63,7 @@ def test_a_task_gets_a_brush_for_each_class_that_its_config_knows(
     height, width = expected.shape
     assert (region["original_height"], region["original_width"]) == (height, width)
     assert region["value"]["brushlabels"] == [name]
-    assert region["value"]["rle"] == brush_rle(expected == number)
+    assert region["value"]["rle"] == encode_brush(expected == number)
     assert 1 / len(classes) < region["score"] <= 1
     assert 1 / len(classes) < found["score"] <= 1
     assert (

@@ -19,14 +19,23 @@ _PAINTED = 255
 
 
 def encode_brush(mask: Bool[np.ndarray, "h w"]) -> list[int]:
-    """Return a mask as bytes, 0..255 each."""
-    values = np.repeat(mask.ravel(), _CHANNELS)
-    starts = np.r_[0, np.flatnonzero(values[1:] != values[:-1]) + 1]
-    lengths = np.diff(np.r_[starts, values.size])
-    bits = [f"{values.size:032b}{_WORD - 1:05b}"]
+    """Return a mask as bytes, 0..255 each; the last is filled up with zeros.
+
+    Raises:
+        ValueError: If the mask has no pixel, or 2**30 or more.
+    """
+    count = mask.size * _CHANNELS
+    if not 0 < count < 1 << 32:
+        raise ValueError(f"mask: expected 1 to 2**30 - 1 pixels, came {mask.size}")
+    flat = mask.ravel()
+    ends = np.append(np.flatnonzero(flat[1:] != flat[:-1]) + 1, flat.size)
+    lengths = np.diff(ends, prepend=0) * _CHANNELS
+    bits = [f"{count:032b}{_WORD - 1:05b}"]
     bits += [f"{size - 1:04b}" for size in _SIZES]
-    for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
-        value = _PAINTED * int(values[start])
+    for length, is_painted in zip(
+        lengths.tolist(), flat[ends - 1].tolist(), strict=True
+    ):
+        value = _PAINTED * int(is_painted)
         bits += [_run(part, value) for part in _parts(length)]
     text = "".join(bits)
     text += "0" * (-len(text) % 8)

@@ -75,7 +75,8 @@ def model_readme(model: Located, name: str) -> str:
         if not _uses_truth(model)
         else "A semantic segmenter. Ground-truth masks took part in training it.",
         "",
-        f"- Network: {_text(card['network'])} on {_text(card['backbone'])}, "
+        f"- Network: {_text(card['network'])}, "
+        f"{_text(card.get('backbone', card.get('variant', '')))}, "
         f"initialised from {_text(card.get('init', 'unknown weights'))}",
         f"- Classes: {', '.join(map(_text, classes[:_MOST_CLASSES]))}{more}",
         "",

@@ -191,7 +191,7 @@ def _write(model: Segmenter, path: Path) -> None:
 
 
 def _name(model: Segmenter) -> str:
-    return f"{model.card.get('network', 'the network')} of {model.card.get('backbone')}"
+    return str(model.card.get("network", "the network"))
 
 
 def _quantise(source: Path, target: Path) -> None:

@@ -14,9 +14,9 @@ from anyio import to_thread
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from tag2mask.data.brush_code import encode_brush
 from tag2mask.errors import DatasetError
 from tag2mask.functional.shapes import BACKGROUND
-from tag2mask.serve.brush import brush_rle
 from tag2mask.serve.guard import LABEL_STUDIO
 from tag2mask.serve.service import Service
 from tag2mask.serve.worker import Answer
@@ -142,7 +142,7 @@ def prediction_of(
                 ),
                 "value": {
                     "format": "rle",
-                    "rle": brush_rle(mask),
+                    "rle": encode_brush(mask),
                     "brushlabels": [name],
                 },
             }

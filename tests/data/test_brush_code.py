@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tag2mask.serve.brush import brush_rle
+from tag2mask.data.brush_code import decode_brush, encode_brush
 
 
 def read(code):
@@ -37,13 +37,13 @@ def test_code_of_two_pixels_by_hand():
     head = f"{8:032b}" + "00111" + "0010" + "0011" + "0111" + "1111"
     runs = "1" + "00" + "011" + "11111111" + "1" + "00" + "011" + "00000000"
     bits = (head + runs).ljust(88, "0")  # 53 + 28 = 81 bits are 11 bytes
-    code = brush_rle(np.array([[True, False]]))
+    code = encode_brush(np.array([[True, False]]))
     assert code == [int(bits[at : at + 8], 2) for at in range(0, 88, 8)]
 
 
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
 def test_what_is_read_back_is_the_mask_in_four_channels(mask):
-    assert read(brush_rle(mask)) == np.repeat(255 * mask.ravel(), 4).tolist()
+    assert read(encode_brush(mask)) == np.repeat(255 * mask.ravel(), 4).tolist()
 
 
 @pytest.mark.parametrize("pixels", [2, 4, 5, 64, 65, 16384, 16385, 40000])
@@ -51,9 +51,31 @@ def test_runs_at_the_bounds_of_each_width(pixels):
     # 4 values a pixel: a width of 3, 4, 8 or 16 bits holds 2, 4, 64 or 16384 pixels
     mask = np.ones((1, pixels + 1), bool)
     mask[0, -1] = False
-    assert read(brush_rle(mask)) == [255] * 4 * pixels + [0] * 4
+    assert read(encode_brush(mask)) == [255] * 4 * pixels + [0] * 4
 
 
 def test_a_mask_without_pixels_is_refused():
     with pytest.raises(ValueError, match="expected 1 to 2\\*\\*30 - 1 pixels, came 0"):
-        brush_rle(np.zeros((0, 3), bool))
+        encode_brush(np.zeros((0, 3), bool))
+
+
+def test_values_that_do_not_repeat_are_read():
+    # one pixel of 1 2 3 4, as a run of four single values: 0 00 011 then each value
+    head = f"{4:032b}" + "00111" + "0010" + "0011" + "0111" + "1111"
+    runs = "0" + "00" + "011" + "".join(f"{value:08b}" for value in (1, 2, 3, 4))
+    bits = (head + runs).ljust(96, "0")
+    code = [int(bits[at : at + 8], 2) for at in range(0, 96, 8)]
+    assert decode_brush(code, height=1, width=1).tolist() == [[True]]
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_code_is_read_back(mask):
+    height, width = mask.shape
+    code = encode_brush(mask)
+    assert np.array_equal(decode_brush(code, height=height, width=width), mask)
+
+
+@given(st.lists(st.integers(-1, 256), max_size=40))
+def test_what_is_no_code_is_refused(code):
+    with pytest.raises(ValueError, match="its brush"):
+        decode_brush(code, height=300, width=300)
