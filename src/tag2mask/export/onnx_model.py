@@ -30,9 +30,7 @@ LEAST_EQUAL = 0.999
 SIZES = ((97, 130), (256, 256), (33, 40), (288, 384))
 """Height and width of the generated images: even, odd, small, as photographs are."""
 _TRACED = 64, 96
-_OPSET = 18
-_MOST_IMAGES = 20
-_PATCHES = 32
+_OPSET, _MOST_IMAGES, _PATCHES = 18, 20, 32
 _REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError)
 
 
