@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -41,6 +41,7 @@ def test_code_of_two_pixels_by_hand():
     assert code == [int(bits[at : at + 8], 2) for at in range(0, 88, 8)]
 
 
+@settings(deadline=None)
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
 def test_what_is_read_back_is_the_mask_in_four_channels(mask):
     assert read(encode_brush(mask)) == np.repeat(255 * mask.ravel(), 4).tolist()

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tag2mask.data.review import Mark, ReviewFile
@@ -33,6 +33,7 @@ def test_the_last_mark_of_an_image_counts(review):
     assert len(review.path.read_text().splitlines()) == 5  # nothing is taken away
 
 
+@settings(deadline=None)  # a disk may take its time
 @given(st.text(), st.lists(st.text()))
 def test_any_name_and_tag_comes_back(tmp_path_factory, name, tags):
     review = ReviewFile(tmp_path_factory.mktemp("r") / "review.jsonl")
