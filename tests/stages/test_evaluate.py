@@ -107,6 +107,32 @@ def test_only_the_worst_images_are_named(data):
     assert len(worst) == 12
 
 
+def test_samples_of_a_class_are_images_whose_mask_has_it(data):
+    # the cat's IoU: a 1 of 2, b 2 of 2, c 0 of 1, d 1 of 4; e has no cat but a false one
+    data.add("a", [[1, 0, 0, 0]], [[1, 1, 0, 0]])
+    data.add("b", [[1, 1, 0, 0]], [[1, 1, 0, 0]])
+    data.add("c", [[0, 0, 0, 0]], [[1, 0, 0, 0]])
+    data.add("d", [[1, 1, 1, 1]], [[1, 0, 0, 0]])
+    data.add("e", [[1, 0, 0, 0]], [[0, 0, 0, 0]])
+    assert data.score()["samples"] == [
+        {
+            "class_id": 1,
+            "worst": [{"image": "c", "iou": 0.0}, {"image": "d", "iou": 25.0}],
+            "best": [{"image": "b", "iou": 100.0}, {"image": "a", "iou": 50.0}],
+        }
+    ]
+
+
+def test_an_image_is_a_sample_of_a_class_once(data):
+    data.add("a", [[2, 1, 0]], [[2, 1, 1]])
+    data.add("b", [[1, 1, 0]], [[1, 1, 1]])
+    data.add("c", [[1, 1, 1]], [[1, 1, 1]])
+    cat, dog = data.score()["samples"]
+    named = [each["image"] for each in (*cat["worst"], *cat["best"])]
+    assert named == ["a", "b", "c"]
+    assert dog == {"class_id": 2, "worst": [{"image": "a", "iou": 100.0}], "best": []}
+
+
 def test_interval_holds_the_score(data):
     for number in range(12):
         data.add(str(number), [[0, 1, number % 3]], [[0, 1, 1]])
@@ -215,6 +241,13 @@ def test_support_table_worked_by_hand(data, workers):
     assert marks[0] == [57.1429, 0.0, 0.0, 42.8571]
     assert marks[1] == [57.1429, 0.0, 28.5714, 14.2857]
     assert [round(sum(row)) for row in marks] == [100] * 4
+    columns = ("support", "share", "purity")
+    assert [tuple(row[c] for c in columns) for row in found["by_support"]] == [
+        (1, 28.5714, 0.0),  # the two that are wrong
+        (2, 42.8571, 100.0),  # a right cat in both, a right background
+        (3, 28.5714, 50.0),
+        (4, 0.0, None),
+    ]
 
 
 def cam_scores(data, fixed=0.15):

@@ -46,6 +46,18 @@ def test_agreement_and_coverage_of_a_vote(tmp_path, workers):
             {"image": "b", "unanimous": 50.0},
             {"image": "a", "unanimous": 75.0},
         ],
+        "samples": [
+            {
+                "class_id": 1,
+                "worst": [{"image": "b", "unanimous": 50.0}],
+                "best": [{"image": "a", "unanimous": 75.0}],
+            },
+            {
+                "class_id": 2,
+                "worst": [{"image": "b", "unanimous": 50.0}],
+                "best": [],
+            },
+        ],
     }
 
 
@@ -60,7 +72,16 @@ def recall(tmp_path, rows, images=IMAGES):
 def test_tags_of_a_prediction(tmp_path):
     # of 3 tags 2 are found; of 4 classes found 2 are tags
     found = recall(tmp_path, {"a": [0, 1, 2, 255], "b": [0, 0, 1, 3]})
-    assert found == {"tag_recall": 66.6667, "tag_precision": 50.0}
+    assert found == {
+        "tag_recall": 66.6667,
+        "tag_precision": 50.0,
+        "by_class": {
+            "1": {"tag_recall": 100.0, "tag_precision": 100.0},
+            # a tag of b, found in a
+            "2": {"tag_recall": 0.0, "tag_precision": 0.0},
+            "3": {"tag_recall": None, "tag_precision": 0.0},
+        },
+    }
 
 
 def test_class_counts_as_found_from_half_a_percent_on(tmp_path):
@@ -72,7 +93,8 @@ def test_class_counts_as_found_from_half_a_percent_on(tmp_path):
 
 def test_nothing_found_is_no_error(tmp_path):
     found = recall(tmp_path, {"a": [0, 0, 0, 0], "b": [0, 0, 0, 0]})
-    assert found == {"tag_recall": 0.0, "tag_precision": 0.0}
+    assert (found["tag_recall"], found["tag_precision"]) == (0.0, 0.0)
+    assert found["by_class"]["2"] == {"tag_recall": 0.0, "tag_precision": None}
 
 
 class Brightness(torch.nn.Module):

@@ -29,9 +29,10 @@ from tag2mask.functional.metrics import (
     scores_of,
 )
 from tag2mask.functional.shapes import IGNORE
+from tag2mask.stages.samples import pick_samples
 from tag2mask.stages.thresholds import NUM_THRESHOLDS, count_thresholds
 
-VERSION = 4
+VERSION = 5
 SCORE = "score.json"
 _DIGITS = 4
 _WORST = 12
@@ -136,7 +137,8 @@ def score_labels(
 ) -> dict[str, Any]:
     """Return the scores of one label map per image, in percent.
 
-    One confusion matrix over all images; the worst images are named.
+    One confusion matrix over all images; the worst images are named, and for each
+    class the worst and the best of those whose mask has it.
     """
     num_classes = len(truth.class_names)
 
@@ -151,14 +153,18 @@ def score_labels(
     total = np.zeros((num_classes, num_classes + 1), np.int64)
     edges = np.zeros((num_classes, 3), np.int64)
     bootstrap = Bootstrap(num_classes, max(1, settings.bootstrap))
-    by_image, digests = [], []
+    by_image, digests, class_ious = [], [], {}
     counted = map_images(count, truth.images, runtime=runtime, title="evaluate")
     for image, (confusion, boundary, digest) in zip(truth.images, counted, strict=True):
         digests.append(digest)
         total += confusion
         edges += boundary
         bootstrap.add(confusion)
-        by_image.append((percent(scores_of(confusion).miou), image.name))
+        scores = scores_of(confusion)
+        by_image.append((percent(scores.miou), image.name))
+        # the recall is undefined where the mask lacks a class
+        is_true = ~np.isnan(scores.recall)
+        class_ious[image.name] = np.where(is_true, scores.iou, np.nan)
     record = describe_scores(scores_of(total), truth.class_names)
     record["boundary_iou"] = percent(mean_of_present(boundary_iou(edges)))
     if settings.bootstrap and total.any():
@@ -166,6 +172,7 @@ def score_labels(
     worst = sorted(entry for entry in by_image if entry[0] is not None)[:_WORST]
     return record | {
         "worst_images": [{"image": name, "miou": miou} for miou, name in worst],
+        "samples": pick_samples(class_ious, measure="iou"),
         "num_images": len(truth.images),
         "masks": name_masks(truth, digests),
         "confusion": total.tolist(),

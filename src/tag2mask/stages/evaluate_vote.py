@@ -38,7 +38,9 @@ def score_support(
     ``coverage`` is the clean share of scored pixels, ``object_coverage`` that of true
     objects alone, ``purity`` the share of clean pixels that are right; None where
     there is no such pixel. ``MARKS`` are shares of the scored pixels and sum to 100
-    (multi-seed, tables 10 and 11).
+    (multi-seed, tables 10 and 11). ``by_support`` tells of the pixels with exactly so
+    many votes: their share of the scored pixels, and the ``purity``, the share of them
+    that is right; it shows how far votes can be trusted.
     """
     labels, support = LabelFolder(voted / "labels"), LabelFolder(voted / "support")
 
@@ -63,6 +65,7 @@ def score_support(
     ]
     return {
         "by_min_support": rows,
+        "by_support": _describe_exact(total),
         "num_images": len(truth.images),
         "masks": name_masks(truth, digests),
     }
@@ -74,3 +77,14 @@ def _describe(counts: Int64[np.ndarray, "6"]) -> dict[str, float | None]:
     parts = np.array([clean, right, clean_objects, *counts[:4]])
     wholes = np.array([scored, clean, objects, *[scored] * 4])
     return dict(zip(_SHARES, map(percent, share(parts, wholes)), strict=True))
+
+
+def _describe_exact(total: Int64[np.ndarray, "t 6"]) -> list[dict[str, Any]]:
+    clean = np.stack([total[:, 0] + total[:, 3], total[:, 0]])
+    num_pixels, num_right = -np.diff(clean, append=0)  # without those of more votes
+    shares = share(num_pixels, total[:, :4].sum(axis=1))
+    purities = share(num_right, num_pixels)
+    return [
+        {"support": votes, "share": percent(each), "purity": percent(right)}
+        for votes, (each, right) in enumerate(zip(shares, purities, strict=True), 1)
+    ]

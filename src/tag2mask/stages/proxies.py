@@ -21,9 +21,10 @@ from tag2mask.functional.metrics import (
     scores_of,
 )
 from tag2mask.functional.shapes import IGNORE
+from tag2mask.stages.samples import pick_samples
 from tag2mask.stages.training import multi_hot
 
-VERSION = 1
+VERSION = 2
 PROXIES = "proxies.json"
 _DIGITS = 4
 _LEAST = 12
@@ -45,7 +46,8 @@ def of_vote(
 
     ``agreement`` is a voter's mIoU in percent with the vote in the place of truth;
     ``coverage`` is the share of pixels with at least t equal votes; the images on
-    which the voters agree least are named.
+    which the voters agree least are named, and for each tag those on which they agree
+    least and most.
     """
 
     def count(image: ImageRecord) -> tuple[np.ndarray, np.ndarray]:
@@ -54,12 +56,15 @@ def of_vote(
 
     confusion = np.zeros((len(voters), num_classes, num_classes + 1), np.int64)
     histogram = np.zeros(len(voters) + 1, np.int64)
-    unanimity = []
+    unanimity, tag_unanimity = [], {}
     counted = map_images(count, images, runtime=runtime, title="agreement")
     for image, (matrices, votes) in zip(images, counted, strict=True):
         confusion += matrices
         histogram += votes
-        unanimity.append((float(votes[-1] / votes.sum()), image.name))
+        unanimous = float(votes[-1] / votes.sum())
+        unanimity.append((unanimous, image.name))
+        has_tag = np.isin(np.arange(num_classes), image.tags)
+        tag_unanimity[image.name] = np.where(has_tag, unanimous, np.nan)
     agreement = [_percent(scores_of(each).miou) for each in confusion]
     record = {
         "agreement": dict(zip(voters, agreement, strict=True)),
@@ -68,6 +73,7 @@ def of_vote(
             {"image": name, "unanimous": _percent(share)}
             for share, name in sorted(unanimity)[:_LEAST]
         ],
+        "samples": pick_samples(tag_unanimity, measure="unanimous"),
     }
     write_json(folder / PROXIES, record)
 
@@ -133,23 +139,36 @@ def of_prediction(
 
     ``tag_recall`` is the share of tags whose class is found in the image,
     ``tag_precision`` the share of found classes that are tags; a class is found where
-    it covers at least 0.5 % of the image.
+    it covers at least 0.5 % of the image. ``by_class`` has both for each class that is
+    a tag or found anywhere, by its id; None where there is no such tag or find.
     """
 
-    def count(image: ImageRecord) -> tuple[int, int, int]:
+    def count(image: ImageRecord) -> Int64[np.ndarray, "3 256"]:
         pixels = np.bincount(labels[image.name].numpy().ravel(), minlength=256)
         pixels[[0, IGNORE]] = 0
-        found = set(np.flatnonzero(pixels >= _FOUND * image.width * image.height))
-        return len(found & set(image.tags)), len(image.tags), len(found)
+        is_found = pixels >= _FOUND * image.width * image.height
+        is_tag = np.zeros(256, bool)
+        is_tag[list(image.tags)] = True
+        return np.stack([is_found & is_tag, is_tag, is_found]).astype(np.int64)
 
-    total = np.zeros(3, np.int64)
+    total = np.zeros((3, 256), np.int64)
     for each in map_images(count, images, runtime=runtime, title="tag recall"):
         total += each
-    both, tags, found = total.tolist()
-    write_json(
-        folder / PROXIES,
-        {
-            "tag_recall": _percent(both / max(1, tags)),
-            "tag_precision": _percent(both / max(1, found)),
+    both, tags, found = total.sum(axis=1).tolist()
+    record = {
+        "tag_recall": _percent(both / max(1, tags)),
+        "tag_precision": _percent(both / max(1, found)),
+        "by_class": {
+            str(class_id): _describe_tags(total[:, class_id])
+            for class_id in np.flatnonzero(total.any(axis=0)).tolist()
         },
-    )
+    }
+    write_json(folder / PROXIES, record)
+
+
+def _describe_tags(counts: Int64[np.ndarray, "3"]) -> dict[str, float | None]:
+    both, tags, found = counts.tolist()
+    return {
+        "tag_recall": _percent(both / tags) if tags else None,
+        "tag_precision": _percent(both / found) if found else None,
+    }
