@@ -108,7 +108,7 @@ def test_only_the_worst_images_are_named(data):
 
 
 def test_samples_of_a_class_are_images_whose_mask_has_it(data):
-    # the cat's IoU: a 1 of 2, b 2 of 2, c 0 of 1, d 1 of 4; e has no cat but a false one
+    # the cat: a 1 of 2, b 2 of 2, c 0 of 1, d 1 of 4; the cat of e is false
     data.add("a", [[1, 0, 0, 0]], [[1, 1, 0, 0]])
     data.add("b", [[1, 1, 0, 0]], [[1, 1, 0, 0]])
     data.add("c", [[0, 0, 0, 0]], [[1, 0, 0, 0]])

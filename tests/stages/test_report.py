@@ -21,6 +21,7 @@ from tag2mask.models.backbones import make_backbone
 from tag2mask.models.segmenters import make_network, write_card
 from tag2mask.models.weights import save_module
 from tag2mask.stages import report
+from tag2mask.stages.report_gallery import choose_images, show_images
 from tag2mask.stages.report_panels import make_panel, open_predictor, pick_for_show
 
 HEIGHT, WIDTH = 24, 32
@@ -163,6 +164,10 @@ SCORES = (
             }
             for t in (1, 2)
         ],
+        "by_support": [
+            {"support": 1, "share": 2.5, "purity": 31.25},
+            {"support": 2, "share": 97.5, "purity": 91.5},
+        ],
         "protocol": PROTOCOL,
     },
     score(
@@ -173,6 +178,13 @@ SCORES = (
         boundary_iou=33.5,
         confusion=[[90, 10, 0, 0], [50, 40, 10, 0], [0, 0, 0, 0]],
         worst_images=[{"image": "d", "miou": 9.9}],
+        samples=[
+            {
+                "class_id": 2,
+                "worst": [{"image": "d", "iou": 8.75}],
+                "best": [{"image": "not of the index", "iou": 77.5}],
+            }
+        ],
         protocol={"split": "val", "tags_at_test": False},
     ),
 )
@@ -181,8 +193,15 @@ PROXIES = {
         "agreement": {"voter-one": 81.5, "voter-two": 83.5},
         "coverage": {"1": 100.0, "2": 97.5},
         "least_agreement": [{"image": "a", "unanimous": 96.0}],
+        "samples": [
+            {"class_id": 1, "worst": [{"image": "b/c", "unanimous": 94.5}], "best": []}
+        ],
     },
-    "predict plain": {"tag_recall": 75.5, "tag_precision": 50.5},
+    "predict plain": {
+        "tag_recall": 75.5,
+        "tag_precision": 50.5,
+        "by_class": {"1": {"tag_recall": 65.5, "tag_precision": None}},
+    },
 }
 
 
@@ -239,7 +258,7 @@ def test_page_is_well_formed_and_holds_all_that_it_shows(tmp_path, sources):
 def test_page_of_everything_has_every_section(tmp_path, sources):
     assert sections(render(tmp_path / "out", sources)) == [
         *("scores", "classes", "thresholds", "clean", "proxies"),
-        *("train", "test", "worst", "time", "recipe", "reading"),
+        *("images", "time", "recipe", "reading"),
     ]
 
 
@@ -247,6 +266,7 @@ def test_script_is_the_one_that_the_policy_allows(tmp_path, bare):
     page = render(tmp_path / "out", bare)
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     (allowed,) = re.findall(r"script-src '(.*?)'", unescape(page))
+    assert "pick-class" in script
     assert allowed == report._script_hash(script)
     assert "default-src 'none'" in page
 
@@ -278,13 +298,19 @@ def test_without_masks_the_proxies_come_first(tmp_path, sources):
     assert "82.5 %" in page  # the mean of 81.5 and 83.5
     assert "96.0 % of the pixels are unanimous" in page
     assert "<b>truth</b>" not in page
+    text = " ".join(Outline(page).text.split())
+    assert "tag recall (predict plain)" in text
+    assert "65.5" in text
+    assert "b/c: unanimous 94.5 %" in text
+    # 100 % of the pixels have a vote, 97.5 % have two
+    assert "1 votes: 2.5 % of the pixels</title>" in page
 
 
 def test_only_the_index(tmp_path, bare):
     nothing = {"scores": [], "proxies": {}, "notes": [], "warnings": [], "stages": []}
     page = render(tmp_path / "out", bare, **nothing)
     Outline(page)
-    assert sections(page) == ["train", "test", "recipe"]
+    assert sections(page) == ["images", "recipe"]
     assert set(re.findall(r"<figcaption><b>(\w+)</b>", page)) == {"image"}
 
 
@@ -327,9 +353,9 @@ def test_equal_inputs_give_equal_files(tmp_path, sources):
 
 def test_number_of_panels_is_alive(tmp_path, sources):
     pages = [render(tmp_path / str(n), sources, panels=n) for n in (0, 1, 2)]
-    counts = [page.count('<article class="panel"') for page in pages]
-    # of train, of val, and the worst of each; three images in all
-    assert counts == [0, 4, 5]
+    counts = [page.count('<article class="panel') for page in pages]
+    # each once: "a" and "d", which are the worst too; then all there are
+    assert counts == [0, 2, 3]
     assert not (tmp_path / "0" / report.PICTURE).exists()
 
 
@@ -378,12 +404,69 @@ def test_train_is_predicted_by_the_segmenter(tmp_path, sources):
     assert found.max() < len(NAMES)
     assert kinds(make_panel(sources, IMAGES[0], predictor))[-2] == "prediction"
     page = render(tmp_path / "out", sources)
-    assert page.count("<b>prediction</b>") == 5  # every panel: 2 train, 1 val, 2 worst
+    assert page.count("<b>prediction</b>") == 3  # every panel: 2 train, 1 val
+
+
+def test_panels_tell_what_they_are_chosen_by(tmp_path, sources):
+    page = render(tmp_path / "out", sources)
+    chosen = re.findall(r'data-classes="(.*?)" data-groups="(.*?)"', page)
+    assert chosen == [
+        ("1", "train worst"),
+        ("1 2", "train"),
+        ("2", "test worst samples"),
+    ]
 
 
 def test_one_split_is_shown_once(tmp_path, sources):
     page = render(tmp_path / "out", replace(sources, test_split="train"))
-    assert "test" not in sections(page)
+    assert 'value="test"' not in page
+
+
+def test_slider_starts_at_the_last_stage_but_the_truth(tmp_path, sources):
+    page = render(tmp_path / "out", sources)
+    slides = re.findall(r'max="(\d)" value="(\d)" aria-label="stage of (.*?)"', page)
+    # image, CAM, two seeds, vote, clean, truth; the last has a prediction too
+    assert slides == [("6", "5", "a"), ("6", "5", "b/c"), ("7", "6", "d")]
+
+
+def test_samples_of_a_class_lead_to_their_panels(tmp_path, sources):
+    page = render(tmp_path / "out", sources)
+    (thumb,) = re.findall(r'<a class="thumb of-(\d)" href="#image-(\d)">', page)
+    assert thumb == ("2", "2")
+    text = " ".join(Outline(page).text.split())
+    assert "d: IoU 8.8 %" in text
+    assert "not of the index: IoU 77.5 %" in text
+    assert 'a worst of <b>"x"</b>: IoU 8.8 %' in text
+
+
+def test_every_photograph_is_held_once(tmp_path, sources):
+    page = render(tmp_path / "out", sources)
+    assert page.count("data:image/jpeg;base64,") == len(IMAGES)
+
+
+def test_pictures_that_find_no_room_are_left_out_and_counted(sources):
+    chosen = choose_images(content(), sources, 24)
+    whole = show_images(sources, chosen, None, runtime=RUNTIME)
+    assert whole.num_left_out == 0
+    first = whole.panels[0].num_bytes
+    some = show_images(sources, chosen, None, runtime=RUNTIME, most_bytes=first)
+    assert [panel.name for panel in some.panels] == ["a"]
+    assert some.num_left_out == 2
+    less = show_images(sources, chosen, None, runtime=RUNTIME, most_bytes=first - 1)
+    assert less.panels == []
+
+
+def test_page_tells_what_was_left_out(tmp_path, sources, monkeypatch):
+    monkeypatch.setattr(report, "show_images", show_one)
+    page = render(tmp_path / "out", sources)
+    Outline(page)
+    assert "2 more were left out to keep this page small" in page
+    assert page.count('<article class="panel') == 1
+
+
+def show_one(sources, chosen, predictor, *, runtime):
+    gallery = show_images(sources, chosen[:1], predictor, runtime=runtime)
+    return gallery._replace(num_left_out=len(chosen) - 1)
 
 
 def record(name, *tags):

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tag2mask.stages.report_charts import Curve, Mark, threshold_chart
+from tag2mask.stages.report_charts import (
+    Curve,
+    Mark,
+    Support,
+    support_chart,
+    threshold_chart,
+    time_chart,
+)
 from tag2mask.stages.report_pictures import (
     BRIGHTNESS,
     OPACITY,
@@ -22,12 +29,12 @@ from tag2mask.stages.report_pictures import (
 )
 from tag2mask.stages.report_recipe import toml_text
 from tag2mask.stages.report_tables import (
-    Confusion,
     Content,
-    confusions,
     curves,
     number,
     score_tables,
+    stage_times,
+    supports,
 )
 
 
@@ -129,6 +136,44 @@ def test_fixed_threshold_is_a_circle():
     assert "<title>v, fixed: 1.5 at 0.15</title></circle>" in chart
 
 
+def test_bars_of_supports_are_as_high_as_they_are_right():
+    # two bars of 0.7 of 312 pixels; 75 % of 268 pixels upwards from 280, 25 % of 64
+    chart = support_chart([Support(1, 25.0, 75.0), Support(2, None, None)])
+    right = '<rect class="right" x="90.8" y="79" width="218.4" height="201">'
+    assert f"{right}<title>1 votes: 25.0 % of the pixels, 75.0 % of them" in chart
+    assert '<rect class="share" x="90.8" y="358" width="218.4" height="16">' in chart
+    assert "<title>2 votes: no pixel</title>" in chart
+    # one of two votes would be right in half of the cases
+    assert '<line class="even" x1="90.8" x2="309.2" y1="146.0" y2="146.0"/>' in chart
+
+
+def test_supports_that_nobody_judged_have_no_upper_part():
+    chart = support_chart([Support(1, 25.0, None), Support(2, 75.0, None)])
+    assert chart.count('class="share"') == 2
+    assert 'class="right"' not in chart
+    assert 'class="even"' not in chart
+
+
+def test_supports_without_masks_come_from_the_coverage():
+    coverage = {"vote": {"coverage": {"1": 100.0, "2": 62.5, "3": 12.5}}}
+    found = supports(of([])._replace(proxies=coverage))
+    shares = [37.5, 50.0, 12.5]
+    assert found == [Support(n, each, None) for n, each in enumerate(shares, 1)]
+    assert supports(of([])) == []
+
+
+def test_times_of_a_stage_add_up_to_a_part_of_the_bar():
+    rows = [("cam", 1.0), ("seed", 4.0), ("cam", 2.0), ("report", 0.0), ("<b>", 1.0)]
+    stages = [{"stage": stage, "seconds": seconds} for stage, seconds in rows]
+    times = stage_times(of([])._replace(stages=stages))
+    assert times == [("cam", 3.0), ("seed", 4.0), ("<b>", 1.0)]
+    # 680 pixels for 8 seconds
+    chart = time_chart(times)
+    assert 'x="0" y="0" width="255"' in chart
+    assert 'x="255" y="0" width="340"' in chart
+    assert "<title>&lt;b&gt;: 1.0 s, 12 %</title>" in chart
+
+
 def test_recipe_reads_back_as_toml():
     recipe = {
         "random_seed": 3,
@@ -143,22 +188,6 @@ def test_recipe_reads_back_as_toml():
 @pytest.mark.parametrize("value", [None, float("nan")])
 def test_an_undefined_number_is_a_dash(value):
     assert number(value) == "\N{EN DASH}"
-
-
-def test_confusions_are_shares_of_the_true_class():
-    record = {"confusion": [[90, 10, 0], [30, 60, 10], [0, 0, 0]]}
-    # 30 of 100 pixels of b are called a, 10 of 100 are unlabelled; 10 of 100 of a, b
-    assert confusions(record, ["a", "b", "c"]) == [
-        Confusion("b", "a", 30.0),
-        Confusion("a", "b", 10.0),
-        Confusion("b", "c", 10.0),
-    ]
-    assert confusions(None, ["a"]) == []
-
-
-def test_confusion_with_no_label():
-    record = {"confusion": [[3, 1]]}
-    assert confusions(record, ["a"]) == [Confusion("a", "unlabelled", 25.0)]
 
 
 def seed_score(number, miou, **protocol):

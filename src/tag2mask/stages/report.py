@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,8 +19,15 @@ from tag2mask.artifacts.tables import ImageRecord
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.palette import voc_palette
 from tag2mask.functional.shapes import IGNORE
+from tag2mask.stages import report_charts as charts
 from tag2mask.stages import report_tables as tables
-from tag2mask.stages.report_charts import NUM_COLOURS, threshold_chart
+from tag2mask.stages.report_classes import (
+    class_columns,
+    class_views,
+    confusions,
+    told_score,
+)
+from tag2mask.stages.report_gallery import Gallery, choose_images, show_images
 from tag2mask.stages.report_panels import (
     Predictor,
     Refined,
@@ -40,7 +47,6 @@ from tag2mask.stages.report_pictures import (
 )
 from tag2mask.stages.report_recipe import toml_text
 from tag2mask.stages.report_tables import Content
-from tag2mask.stages.report_views import PanelView, view_panel
 
 __all__ = [
     "PICTURE",
@@ -55,33 +61,15 @@ __all__ = [
     "save_picture",
 ]
 
-VERSION = 1
+VERSION = 2
 REPORT = "index.html"
 PICTURE = "picture.png"
 
-_NUM_WORST = 6
-"""Of a split."""
 _NUM_SHOWN = 3
 _SEEDS_SHOWN = 3
 _PICTURE_WIDTH = 1200
 _PICTURE_BYTES = 290_000
 _TEMPLATES = Path(__file__).parent / "templates"
-
-
-class Selection(NamedTuple):
-    """The images of a section, by the heading they get."""
-
-    anchor: str
-    title: str
-    images: tuple[ImageRecord, ...]
-
-
-class Section(NamedTuple):
-    """Some panels under a heading."""
-
-    anchor: str
-    title: str
-    panels: tuple[PanelView, ...]
 
 
 def run(
@@ -103,28 +91,17 @@ def run(
         folder: Where the two files go.
         runtime: Where the segmenter is asked for predictions of the train split.
     """
-    selections = _select(content, sources, settings.panels)
-    predictor = open_predictor(sources, runtime) if settings.panels else None
-    by_name: dict[str, PanelView] = {}
-    worst = tables.worst_images(content)
-    wanted = {image for each in selections for image in each.images}
-    with runtime.progress.task("report", len(wanted)) as advance:
-        for image in sorted(wanted):
-            panel = make_panel(sources, image, predictor)
-            by_name[image.name] = view_panel(panel, worst.get(image.name, ""))
-            advance(1)
-    sections = [
-        Section(anchor, title, tuple(by_name[image.name] for image in images))
-        for anchor, title, images in selections
-        if images
-    ]
+    chosen = choose_images(content, sources, settings.panels)
+    predictor = open_predictor(sources, runtime) if chosen else None
+    gallery = show_images(sources, chosen, predictor, runtime=runtime)
     page = _environment().get_template("report.html.j2")
-    text = page.render(_values(content, sources), sections=sections)
+    text = page.render(_values(content, sources, gallery))
     with whole_file(folder / REPORT) as scratch:
         # the definitions at the head of the template leave their line ends behind
         scratch.write_text(text.lstrip(), encoding="utf-8", newline="\n")
-    if selections and selections[0].images:
-        shown = pick_for_show(sources, selections[0].images, _NUM_SHOWN)
+    train = [each.image for each in chosen if "train" in each.groups]
+    if train:
+        shown = pick_for_show(sources, train, _NUM_SHOWN)
         _write_picture(sources, shown, folder / PICTURE, predictor)
 
 
@@ -168,29 +145,14 @@ def _write_picture(
         scratch.write_bytes(data)
 
 
-def _select(content: Content, sources: Sources, count: int) -> list[Selection]:
-    """Choose the images of each section, those of the train split first."""
-    if not count:
-        return []
-    by_name = {image.name: image for image in sources.index.images}
-    names = [name for name in tables.worst_images(content) if name in by_name]
-    worst: list[ImageRecord] = []
-    for split in dict.fromkeys((sources.test_split, "train")):
-        of_split = [by_name[each] for each in names if by_name[each].split == split]
-        worst += of_split[: min(count, _NUM_WORST)]
-    train = pick_images(sources.index.split("train"), count)
-    selections = [Selection("train", "Train images", train)]
-    if sources.test_split != "train":
-        test = pick_images(sources.index.split(sources.test_split), count)
-        selections.append(Selection("test", f"Images of {sources.test_split}", test))
-    return [*selections, Selection("worst", "Worst images", tuple(worst))]
-
-
-def _values(content: Content, sources: Sources) -> dict[str, Any]:
-    """Return what the template names, the sections with pictures aside."""
+def _values(content: Content, sources: Sources, gallery: Gallery) -> dict[str, Any]:
+    """Return what the template names."""
     names = sources.index.class_names
     main, each = tables.score_tables(content)
-    curves = tables.curves(content)
+    curves, supports = tables.curves(content), tables.supports(content)
+    times, columns = tables.stage_times(content), class_columns(content, names)
+    views = class_views(content, names, columns)
+    numbers = {panel.name: n for n, panel in enumerate(gallery.panels)}
     return {
         "content": content,
         "names": names,
@@ -199,18 +161,31 @@ def _values(content: Content, sources: Sources) -> dict[str, Any]:
         "brightness": BRIGHTNESS,
         "opacity": OPACITY,
         "min_support": sources.min_support,
+        "test_split": sources.test_split,
         "headlines": tables.headlines(content, sources.min_support),
         "main_rows": main,
         "voter_rows": each,
         "protocol": [heading for _, heading in tables.PROTOCOL],
-        "class_scores": tables.class_scores(content),
-        "confusions": tables.confusions(tables.predicted_score(content), names),
+        "class_columns": columns,
+        "classes": views,
+        "told": told_score(content),
+        "confusions": confusions(told_score(content), names),
         "curves": curves,
-        "num_line_colours": NUM_COLOURS,
-        "chart": Markup(threshold_chart(curves)),  # it escapes every text
+        "num_line_colours": charts.NUM_COLOURS,
+        # charts escape every text
+        "curve_chart": Markup(charts.threshold_chart(curves)),
+        "support_chart": Markup(charts.support_chart(supports)),
+        "time_chart": Markup(charts.time_chart(times)),
+        "supports": supports,
+        "times": times,
         "clean": tables.clean_pixels(content),
         "longest": max((row["seconds"] for row in content.stages), default=0),
         "recipe": toml_text(content.recipe),
+        "gallery": gallery,
+        "numbers": numbers,
+        "thumbed": {each.image for view in views for each in view.worst + view.best},
+        "kinds": list(dict.fromkeys(c.kind for p in gallery.panels for c in p.cells)),
+        "groups": list(dict.fromkeys(g for p in gallery.panels for g in p.groups)),
     }
 
 

@@ -11,6 +11,10 @@ _WIDTH, _HEIGHT = 680, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 40
 _TICKS = 5
 _DENSE = 50
+_SHARES = 64
+"""Height of the lower part of the chart of supports."""
+_GAP = 30
+_TIME_HEIGHT = 36
 
 
 class Mark(NamedTuple):
@@ -26,6 +30,20 @@ class Curve(NamedTuple):
 
     scores: Sequence[float | None]
     marks: Sequence[Mark]
+
+
+class Support(NamedTuple):
+    """Pixels with exactly so many votes.
+
+    Attributes:
+        votes: How many.
+        share: Percent of the pixels; None: there are none at all.
+        purity: Percent of them that are right; None where nobody knows.
+    """
+
+    votes: int
+    share: float | None
+    purity: float | None
 
 
 def threshold_chart(curves: Mapping[str, Curve]) -> str:
@@ -49,13 +67,94 @@ def threshold_chart(curves: Mapping[str, Curve]) -> str:
         parts.append(f'<polyline class="{colour}" points="{points}">{title}</polyline>')
         parts += [_mark(name, mark, colour, top) for mark in curve.marks]
     label = f"mIoU over the background threshold of {len(curves)} voters"
+    return _svg(_HEIGHT, label, parts)
+
+
+def support_chart(supports: Sequence[Support]) -> str:
+    """Draw purity by support above the share of pixels: a reliability diagram.
+
+    The dashes are where n of v votes would be right in n of v cases. Where no purity
+    is known the upper part is left out.
+    """
+    is_known = any(each.purity is not None for each in supports)
+    base = _HEIGHT - _BOTTOM if is_known else 0
+    bottom = base + _GAP + _SHARES
+    step = (_WIDTH - _LEFT - _RIGHT) / max(1, len(supports))
+    parts = [_lines(100)] if is_known else []
+    for place, each in enumerate(supports):
+        left, width = round(_LEFT + (place + 0.15) * step, 1), round(0.7 * step, 1)
+        text = _support_text(each)
+        if each.purity is not None:
+            top = _y(each.purity, 100)
+            parts.append(_rect("right", (left, top, width, base - top), text))
+        if is_known:
+            y = _y(100 * each.votes / len(supports), 100)
+            parts.append(
+                f'<line class="even" x1="{left}" x2="{left + width:g}" y1="{y}" '
+                f'y2="{y}"/>'
+            )
+        high = round(_SHARES * (each.share or 0) / 100, 1)
+        parts.append(_rect("share", (left, bottom - high, width, high), text))
+        parts.append(_tick(left + width / 2, bottom + 16, str(each.votes)))
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    if is_known:
+        parts.append(_tick(middle, base + 18, "right of them, in % (above)"))
+    parts.append(_tick(middle, bottom + 34, "equal votes; share of all pixels (bars)"))
+    return _svg(bottom + 40, "Pixels by number of equal votes", parts)
+
+
+def time_chart(times: Sequence[tuple[str, float]]) -> str:
+    """Draw the seconds of each stage as parts of one bar, in their order."""
+    total = sum(seconds for _, seconds in times)
+    parts, left = [], 0.0
+    for place, (stage, seconds) in enumerate(times):
+        width = round(_WIDTH * seconds / total, 1)
+        text = f"{stage}: {seconds:.1f} s, {100 * seconds / total:.0f} %"
+        colour = f"line-{place % NUM_COLOURS}"
+        parts.append(_rect(colour, (left, 0, width, _TIME_HEIGHT), text))
+        left = round(left + width, 1)
+    return _svg(_TIME_HEIGHT, "Share of each stage in the time", parts)
+
+
+def _support_text(support: Support) -> str:
+    votes, share, purity = support
+    known = [] if share is None else [f"{share:.1f} % of the pixels"]
+    known += [] if purity is None else [f"{purity:.1f} % of them right"]
+    return f"{votes} votes: {', '.join(known) or 'no pixel'}"
+
+
+def _svg(height: float, label: str, parts: Sequence[str]) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
+        f'<svg viewBox="0 0 {_WIDTH} {height:g}" role="img" aria-label="{label}">'
         f"{''.join(parts)}</svg>"
     )
 
 
+def _rect(
+    colour: str, corner_and_size: tuple[float, float, float, float], text: str
+) -> str:
+    x, y, width, height = corner_and_size
+    return (
+        f'<rect class="{colour}" x="{x:g}" y="{y:g}" width="{width:g}" '
+        f'height="{height:g}"><title>{escape(text)}</title></rect>'
+    )
+
+
+def _tick(x: float, y: float, text: str) -> str:
+    return f'<text x="{x:g}" y="{y:g}" class="tick-x">{escape(text)}</text>'
+
+
 def _grid(top: int) -> str:
+    parts = [_lines(top)]
+    for tick in range(_TICKS + 1):
+        share = tick / _TICKS
+        parts.append(_tick(_x(share), _HEIGHT - _BOTTOM + 16, f"{share:g}"))
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    parts.append(_tick(middle, _HEIGHT - 6, "background threshold (mIoU in % upwards)"))
+    return "".join(parts)
+
+
+def _lines(top: int) -> str:
     parts = []
     for score in range(0, top + 1, 20 if top > _DENSE else 10):
         y = _y(float(score), top)
@@ -63,17 +162,6 @@ def _grid(top: int) -> str:
             f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" '
             f'y2="{y}"/><text x="{_LEFT - 6}" y="{y}" class="tick-y">{score}</text>'
         )
-    for tick in range(_TICKS + 1):
-        share = tick / _TICKS
-        parts.append(
-            f'<text x="{_x(share)}" y="{_HEIGHT - _BOTTOM + 16}" class="tick-x">'
-            f"{share:g}</text>"
-        )
-    middle = (_LEFT + _WIDTH - _RIGHT) // 2
-    parts.append(
-        f'<text x="{middle}" y="{_HEIGHT - 6}" class="tick-x">'
-        f"background threshold (mIoU in % upwards)</text>"
-    )
     return "".join(parts)
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tag2mask.stages.report_charts import Curve, Mark
+from tag2mask.stages.report_charts import Curve, Mark, Support
 
 CLEAN = "clean pixels"
 TRUTH_BADGE = "uses ground truth"
@@ -24,8 +24,6 @@ PROTOCOL = (
 )
 """Keys of a protocol that a row shows, and the columns' headings."""
 
-_NUM_CONFUSIONS = 10
-_LEAST_SHARE = 0.1
 _FEW_VOTERS = 2
 
 Score = Mapping[str, Any]
@@ -75,14 +73,6 @@ class ScoreRow(NamedTuple):
     pixel_accuracy: float | None
     badges: tuple[str, ...]
     protocol: tuple[str, ...]
-
-
-class Confusion(NamedTuple):
-    """A class that is taken for another, and how many percent of its pixels are."""
-
-    truth: str
-    found: str
-    share: float
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -138,19 +128,6 @@ def badges(score: Score) -> tuple[str, ...]:
     return tuple(found + [ORACLE_BADGE] * is_oracle)
 
 
-def class_scores(content: Content) -> list[tuple[str, Mapping[str, float | None]]]:
-    """Return the IoU per class of the vote and of every prediction, with titles."""
-    titles = {"vote": "vote", "vote_refine": "refined", "predict": "segmenter"}
-    return [
-        (
-            f"{titles[score['stage']]} {score['subject']}".replace("vote vote", "vote"),
-            score["per_class"],
-        )
-        for score in _label_scores(content)
-        if score["stage"] in titles and score.get("per_class")
-    ]
-
-
 def curves(content: Content) -> dict[str, Curve]:
     """Return the threshold curve of each voter with its chosen thresholds."""
     found: dict[str, Curve] = {}
@@ -172,6 +149,31 @@ def clean_pixels(content: Content) -> Score | None:
     """Return the score that tells of each t how much is clean and right."""
     found = [score for score in content.scores if score["subject"] == CLEAN]
     return found[-1] if found else None
+
+
+def supports(content: Content) -> list[Support]:
+    """Return how many pixels have exactly n votes, and how many of those are right.
+
+    Without masks only the first is known: of all pixels, from the voters' proxies.
+    """
+    clean = clean_pixels(content)
+    if clean is not None:
+        rows = clean.get("by_support", ())
+        return [Support(row["support"], row["share"], row["purity"]) for row in rows]
+    at_least = list(content.proxies.get("vote", {}).get("coverage", {}).values())
+    more = [*at_least[1:], 0.0]
+    return [
+        Support(votes, share - above, None)
+        for votes, (share, above) in enumerate(zip(at_least, more, strict=True), 1)
+    ]
+
+
+def stage_times(content: Content) -> list[tuple[str, float]]:
+    """Return the seconds of each stage, all its subjects together, in their order."""
+    seconds: dict[str, float] = {}
+    for row in content.stages:
+        seconds[row["stage"]] = seconds.get(row["stage"], 0.0) + row["seconds"]
+    return [(stage, total) for stage, total in seconds.items() if total]
 
 
 def predicted_score(content: Content) -> Score | None:
@@ -198,20 +200,6 @@ def worst_images(content: Content) -> dict[str, str]:
         share = number(entry["unanimous"])
         found[entry["image"]] = f"{share} % of the pixels are unanimous"
     return found
-
-
-def confusions(score: Score | None, names: Sequence[str]) -> list[Confusion]:
-    """Return which classes are most often taken for which, the worst first."""
-    matrix = (score or {}).get("confusion") or []
-    columns = [*names, "unlabelled"]
-    found = [
-        Confusion(names[row], columns[column], 100 * count / sum(counts))
-        for row, counts in enumerate(matrix)
-        for column, count in enumerate(counts)
-        if row != column and 100 * count >= _LEAST_SHARE * sum(counts) > 0
-    ]
-    # sorted twice, since equal shares should stay in the order of the classes
-    return sorted(found, key=lambda each: -each.share)[:_NUM_CONFUSIONS]
 
 
 def _label_scores(content: Content) -> list[Score]:

@@ -24,28 +24,45 @@ class PanelView(NamedTuple):
 
     Attributes:
         name: Of the image.
+        groups: Which choices of images it belongs to.
         tags: Class ids.
         remark: Why it is shown; may be empty.
         photo: Data URI.
         width: Of the image, in pixels.
         height: Of the image, in pixels.
         stages: The pictures of each stage; the first is the photograph alone.
+        start: Place of the picture that is seen first: the last one but the truth.
     """
 
     name: str
+    groups: tuple[str, ...]
     tags: tuple[int, ...]
     remark: str
     photo: str
     width: int
     height: int
     stages: tuple[tuple[str, tuple[CellView, ...]], ...]
+    start: int
+
+    @property
+    def cells(self) -> tuple[CellView, ...]:
+        """All pictures, in the order of the stages."""
+        return tuple(cell for _, cells in self.stages for cell in cells)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of its pictures; that which is seen first may be a thumbnail's too."""
+        cells = self.cells
+        layers = sum(len(cell.layer) for cell in cells)
+        return len(self.photo) + layers + len(cells[self.start].layer)
 
 
-def view_panel(panel: Panel, remark: str) -> PanelView:
+def view_panel(panel: Panel, groups: tuple[str, ...], remark: str) -> PanelView:
     """Encode a panel; the photograph once, however many layers lie over it.
 
     Args:
         panel: What was made of an image.
+        groups: Which choices of images it belongs to.
         remark: Why the image is shown; may be empty.
     """
     image = panel.image
@@ -53,9 +70,19 @@ def view_panel(panel: Panel, remark: str) -> PanelView:
         (kind, tuple(_cell_view(cell) for cell in cells))
         for kind, cells in groupby(panel.cells, key=lambda cell: cell.kind)
     )
-    photo = _data_uri("jpeg", photo_jpeg(panel.photo, side=_SIDE))
-    size = image.width, image.height
-    return PanelView(image.name, image.tags, remark, photo, *size, stages)
+    kinds = [cell.kind for cell in panel.cells]
+    start = max(place for place, kind in enumerate(kinds) if kind != "truth")
+    return PanelView(
+        name=image.name,
+        groups=groups,
+        tags=image.tags,
+        remark=remark,
+        photo=_data_uri("jpeg", photo_jpeg(panel.photo, side=_SIDE)),
+        width=image.width,
+        height=image.height,
+        stages=stages,
+        start=start,
+    )
 
 
 def _cell_view(cell: Cell) -> CellView:
