@@ -111,7 +111,7 @@ def time_chart(times: Sequence[tuple[str, float]]) -> str:
         width = round(_WIDTH * seconds / total, 1)
         text = f"{stage}: {seconds:.1f} s, {100 * seconds / total:.0f} %"
         colour = f"line-{place % NUM_COLOURS}"
-        parts.append(_rect(colour, (left, 0, width, _TIME_HEIGHT), text))
+        parts.append(_rect(colour, (left, 0.0, width, float(_TIME_HEIGHT)), text))
         left = round(left + width, 1)
     return _svg(_TIME_HEIGHT, "Share of each stage in the time", parts)
 
@@ -123,9 +123,9 @@ def _support_text(support: Support) -> str:
     return f"{votes} votes: {', '.join(known) or 'no pixel'}"
 
 
-def _svg(height: float, label: str, parts: Sequence[str]) -> str:
+def _svg(height: int, label: str, parts: Sequence[str]) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height:g}" role="img" aria-label="{label}">'
+        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{label}">'
         f"{''.join(parts)}</svg>"
     )
 
@@ -140,8 +140,8 @@ def _rect(
     )
 
 
-def _tick(x: float, y: float, text: str) -> str:
-    return f'<text x="{x:g}" y="{y:g}" class="tick-x">{escape(text)}</text>'
+def _tick(x: float, y: int, text: str) -> str:
+    return f'<text x="{x:g}" y="{y}" class="tick-x">{escape(text)}</text>'
 
 
 def _grid(top: int) -> str:
