@@ -140,7 +140,7 @@ def test_bars_of_supports_are_as_high_as_they_are_right():
     # two bars of 0.7 of 312 pixels; 75 % of 268 pixels upwards from 280, 25 % of 64
     chart = support_chart([Support(1, 25.0, 75.0), Support(2, None, None)])
     right = '<rect class="right" x="90.8" y="79" width="218.4" height="201">'
-    assert f"{right}<title>1 votes: 25.0 % of the pixels, 75.0 % of them" in chart
+    assert f"{right}<title>1 vote: 25.0 % of the pixels, 75.0 % of them" in chart
     assert '<rect class="share" x="90.8" y="358" width="218.4" height="16">' in chart
     assert "<title>2 votes: no pixel</title>" in chart
     # one of two votes would be right in half of the cases

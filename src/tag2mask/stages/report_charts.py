@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-NUM_COLOURS = 8
-"""The page's style sheet has the classes line-0 to line-7."""
+NUM_COLOURS = 12
+"""The page's style sheet has the classes line-0 to line-11."""
 
 _WIDTH, _HEIGHT = 680, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 40
@@ -98,8 +98,10 @@ def support_chart(supports: Sequence[Support]) -> str:
         parts.append(_tick(left + width / 2, bottom + 16, str(each.votes)))
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     if is_known:
-        parts.append(_tick(middle, base + 18, "right of them, in % (above)"))
-    parts.append(_tick(middle, bottom + 34, "equal votes; share of all pixels (bars)"))
+        parts.append(_tick(middle, base + 18, "right among them, in %"))
+    parts.append(
+        _tick(middle, bottom + 34, "share of all pixels, by number of equal votes")
+    )
     return _svg(bottom + 40, "Pixels by number of equal votes", parts)
 
 
@@ -120,7 +122,8 @@ def _support_text(support: Support) -> str:
     votes, share, purity = support
     known = [] if share is None else [f"{share:.1f} % of the pixels"]
     known += [] if purity is None else [f"{purity:.1f} % of them right"]
-    return f"{votes} votes: {', '.join(known) or 'no pixel'}"
+    noun = "vote" if votes == 1 else "votes"
+    return f"{votes} {noun}: {', '.join(known) or 'no pixel'}"
 
 
 def _svg(height: int, label: str, parts: Sequence[str]) -> str:

@@ -119,8 +119,11 @@ def _rank_samples(content: Content, index: Index) -> list[tuple[str, str]]:
         name = index.class_names[class_id]
         short = name if len(name) <= _LONG else f"{name[:_LONG]}..."
         ranks = zip_longest(
-            [(each.image, f"a worst of {short}: {each.text}") for each in worst],
-            [(each.image, f"a best of {short}: {each.text}") for each in best],
+            [
+                (each.image, f"among the worst of {short}: {each.text}")
+                for each in worst
+            ],
+            [(each.image, f"among the best of {short}: {each.text}") for each in best],
         )
         lists.append([each for rank in ranks for each in rank if each is not None])
     # by rank and not by class, since what comes last may find no room

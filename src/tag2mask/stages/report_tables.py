@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from tag2mask.stages.report_charts import Curve, Mark, Support
@@ -161,10 +162,9 @@ def supports(content: Content) -> list[Support]:
         rows = clean.get("by_support", ())
         return [Support(row["support"], row["share"], row["purity"]) for row in rows]
     at_least = list(content.proxies.get("vote", {}).get("coverage", {}).values())
-    more = [*at_least[1:], 0.0]
     return [
-        Support(votes, share - above, None)
-        for votes, (share, above) in enumerate(zip(at_least, more, strict=True), 1)
+        Support(votes, share - more, None)
+        for votes, (share, more) in enumerate(pairwise([*at_least, 0.0]), 1)
     ]
 
 
