@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import tomllib
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import get_args
 
@@ -85,9 +84,9 @@ FREE = {path for path in KNOBS if path.endswith("options")}
 
 
 def is_knob(path):
-    patterns = [re.sub("NAME", "*", each) for each in KNOBS]
-    below = [f"{re.sub('NAME', '*', each)}.*" for each in FREE]
-    return any(fnmatch(path, each) for each in (*patterns, *below))
+    patterns = [re.escape(each) for each in KNOBS]
+    patterns += [rf"{re.escape(each)}\..+" for each in FREE]
+    return any(re.fullmatch(each.replace("NAME", r"[^.]+"), path) for each in patterns)
 
 
 def keys(table, place=""):
