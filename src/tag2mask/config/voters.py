@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from tag2mask.config.base import Crf, Dropouts, Fraction, Precision, Scales, Schema
+from tag2mask.config.base import Dropouts, Fraction, Scales, Schema
 from tag2mask.config.image_text import (
     ClipModel,
     DenseImageTextTable,
@@ -20,68 +20,11 @@ from tag2mask.config.image_text import (
     ImageTextTable,
     Prompts,
 )
+from tag2mask.config.maps import CamInference, Seeding, TextViews
 from tag2mask.config.refining import Unrefined, VoterRefinerTable
 from tag2mask.config.training import Schedule, Training
 from tag2mask.data.classes import TEMPLATES
 from tag2mask.models.resnet38d import FROZEN, RESNET38D
-
-
-class CamViews(Schema):
-    """Which views of an image its activation maps are summed over."""
-
-    scales: Scales = (0.5, 1.0, 1.5, 2.0)
-    """Factors of the image's own size; the voter's scale multiplies each [peer]."""
-    flip: bool = True
-    """Add the mirror image of every scale."""
-    contrast: bool = False
-    """Take the mean over all tags off each tag's logits first [ours]; eq. 2 does not
-    [paper]."""
-
-
-class CamInference(CamViews):
-    """How activation maps are read off a trained classifier."""
-
-    precision: Precision = "32"
-    """Of the arithmetic of the network."""
-
-
-class TextViews(CamViews):
-    """How activation maps are read off an image-text model."""
-
-    contrast: bool = True
-    """Take the mean over all classes' texts off each class's text first [ours]: what an
-    image has in common with all texts tells nothing of its places."""
-
-
-class Seeding(Schema):
-    """How activation maps become a label map."""
-
-    alpha: PositiveFloat | Literal["otsu", "agreement", "oracle"] | None = "otsu"
-    """Background score (1 - max M)^alpha: the larger, the less background. A word finds
-    one for each voter: background and object tie at a threshold of its scores [ours].
-    ``otsu``: the one that best splits them in two. ``agreement``: the one whose objects
-    agree best with the vote of the other voters, who are seeded by ``otsu`` for this
-    where they would ask for agreement or the oracle. ``oracle``: the best one on the
-    masks of the train split; all that follows uses the truth, and says so."""
-    background: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """A constant background score instead of alpha."""
-    crf: Crf = "seeds"
-    """Preset of the dense CRF that moves labels to edges [paper]."""
-    crf_shrink: Literal[1, 2, 4] = 1
-    """Run the CRF on an image this many times smaller."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_background(cls, table: Any) -> Any:  # noqa: ANN401
-        if isinstance(table, dict) and table.get("background") is not None:
-            return {"alpha": None} | table
-        return table
-
-    @model_validator(mode="after")
-    def _background_is_one(self) -> "Seeding":
-        if (self.alpha is None) == (self.background is None):
-            raise ValueError("give either alpha or background, the other being absent")
-        return self
 
 
 class Saliency(Schema):
@@ -287,13 +230,17 @@ class TextCam(Schema):
 
     method: Literal["text_cam"]
     image_text: DenseImageTextTable = ClipModel()
+    """The model whose texts and places are compared."""
     prompts: Prompts = Prompts()
+    """What it is asked."""
     suppress_words: bool = False
     """Take the mean over a class's background words off its text [ours]."""
     scales: Scales = (1.0,)
     """Input scale of each voter; multiplies every scale of ``cam``."""
     cam: TextViews = TextViews()
+    """How its maps are read."""
     seed: Seeding = Seeding()
+    """How its maps become labels."""
     refine: VoterRefinerTable = Unrefined()
     """What becomes of the seeds before they vote."""
 
