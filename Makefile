@@ -1,4 +1,4 @@
-.PHONY: demo demo-ca-cl check test slow fix clean
+.PHONY: demo demo-ca-cl check docs test slow fix clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,6 +18,9 @@ check: $(READY)  ## everything CI checks, in the order it fails fastest
 	$(BIN)/lint-imports
 	$(TOOLS) $(BIN)/pytest -n 2
 
+docs: $(READY)  ## the documentation, in build/site; a broken link fails
+	$(BIN)/mkdocs build --strict
+
 test: $(READY)  ## the quick tests, one process
 	$(TOOLS) $(BIN)/pytest
 
@@ -33,7 +36,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --group dev --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --group dev --group docs --editable .
 	touch $@
 
 clean:

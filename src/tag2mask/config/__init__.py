@@ -25,6 +25,7 @@ from tag2mask.config.image_text import (
     TinyModel,
 )
 from tag2mask.config.load import find_recipe, load_data, load_recipe, resolved
+from tag2mask.config.maps import CamInference, Seeding, TextViews
 from tag2mask.config.refining import (
     Irnet,
     IrnetLabels,
@@ -49,15 +50,12 @@ from tag2mask.config.training import Course, Network, Schedule, Training
 from tag2mask.config.voters import (
     CaCl,
     CaClWeights,
-    CamInference,
     Classifier,
     Clims,
     ClimsWeights,
     Saliency,
-    Seeding,
     TagTraining,
     TextCam,
-    TextViews,
     TextVoter,
     TrainedVoter,
     Voter,

@@ -23,7 +23,9 @@ class Splits(Schema):
     """Which values of the split column train, and which are kept unseen."""
 
     train: str = "train"
+    """Images to learn from."""
     val: str = "val"
+    """Images kept unseen."""
 
     @model_validator(mode="after")
     def _splits_differ(self) -> "Splits":
@@ -52,12 +54,14 @@ class FolderData(AnyData):
 
     layout: Literal["folder"] = "folder"
     images: str = "images"
+    """Folder of the images, below root."""
     tags: str = "tags.csv"
     """Table with the columns image, tags (separated by ";") and perhaps split."""
     classes: Classes = None
     """File of names, one a line, or the names; none: the tags found, sorted. A name's
     place, from 1, is its id in label maps; background is 0."""
     splits: Splits = Splits()
+    """Values of the column split."""
 
 
 class VocLists(Schema):
@@ -74,8 +78,11 @@ class VocData(AnyData):
 
     layout: Literal["voc"] = "voc"
     lists: VocLists = VocLists()
+    """Which images train, and which are kept unseen."""
     images: str = "JPEGImages"
+    """Folder of the images, below root."""
     annotations: str = "Annotations"
+    """Folder of the XML files, below root."""
     masks: DefaultMasks = "SegmentationClass"
     """``SegmentationClassAug`` for the masks of SBD."""
     difficult: bool = True
@@ -88,7 +95,9 @@ class CocoSplit(Schema):
     """Where the annotations and the images of a split are, below root."""
 
     annotations: str
+    """JSON file of the instances."""
     images: str
+    """Folder of the images."""
 
 
 class CocoData(AnyData):
@@ -98,6 +107,7 @@ class CocoData(AnyData):
     train: CocoSplit = CocoSplit(
         annotations="annotations/instances_train2014.json", images="train2014"
     )
+    """Images to learn from."""
     val: CocoSplit | Literal[""] = CocoSplit(
         annotations="annotations/instances_val2014.json", images="val2014"
     )
@@ -123,17 +133,20 @@ class JsonData(AnyData):
 
     layout: Literal["json"] = "json"
     images: str = "images"
+    """Folder of the images, below root."""
     tags: str = "tags.json"
     """Objects with image, tags (a list, or separated by ";") and perhaps split."""
     classes: Classes = None
     """As in ``folder``."""
     splits: Splits = Splits()
+    """Values of the key split."""
 
 
 class NameLists(Schema):
     """Lists of image names, paths below root."""
 
     train: str = "train.txt"
+    """Images to learn from."""
     val: str = "val.txt"
     """"": no image is kept unseen."""
 
@@ -143,7 +156,9 @@ class MultiHotData(AnyData):
 
     layout: Literal["multi_hot"] = "multi_hot"
     lists: NameLists = NameLists()
+    """Which images train, and which are kept unseen."""
     images: str = "images"
+    """Folder of the images, below root."""
     labels: str = "cls_labels.npy"
     """A pickled dictionary from name to vector; it is read without being run."""
     classes: str | tuple[str, ...]
@@ -155,7 +170,9 @@ class LabelStudioData(AnyData):
 
     layout: Literal["label_studio"] = "label_studio"
     images: str = "images"
+    """Folder of the images, below root."""
     tags: str = "label-studio.json"
+    """Label Studio's export as JSON, below root."""
     field: str = "image"
     """Key of a task's data that holds the image's address."""
     control: str = ""
@@ -171,7 +188,9 @@ class CvatData(AnyData):
 
     layout: Literal["cvat"] = "cvat"
     images: str = "images"
+    """Folder of the images, below root."""
     tags: str = "annotations.xml"
+    """CVAT's export, below root."""
     classes: Classes = None
     """As in ``folder``."""
     splits: Splits = Splits()
@@ -182,6 +201,7 @@ class ExportSplits(Splits):
     """Folders of an export's splits, as they are called on the Hugging Face hub."""
 
     val: str = "validation"
+    """Images kept unseen."""
 
 
 class ImageFolderData(AnyData):
@@ -195,6 +215,7 @@ class ImageFolderData(AnyData):
     classes: Classes = None
     """As in ``folder``."""
     splits: ExportSplits = ExportSplits()
+    """Folders of the splits."""
 
 
 class FiftyOneData(AnyData):
@@ -202,10 +223,13 @@ class FiftyOneData(AnyData):
 
     layout: Literal["fiftyone"] = "fiftyone"
     images: str = "data"
+    """Folder of the images of an export."""
     labels: str = "labels.json"
+    """File of the tags of an export."""
     classes: Classes = None
     """As in ``folder``; none: the classes of the export."""
     splits: ExportSplits = ExportSplits()
+    """Folders of the splits."""
 
 
 Data = (

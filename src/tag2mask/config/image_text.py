@@ -47,6 +47,7 @@ class ConseModel(Encoder):
     backbone: str = "resnet50"
     """Any timm classifier."""
     backbone_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Further arguments of ``timm.create_model``."""
     weights: str = "hub"
     """``hub`` or a file."""
     class_names: str | None = None

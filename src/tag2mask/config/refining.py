@@ -37,6 +37,7 @@ class LabelCrf(Schema):
 
     method: Literal["crf"]
     preset: Literal["seeds", "irnet", "deeplab"] = "irnet"
+    """Of the dense CRF."""
     certainty: Certainty = 0.7
     """Probability that a label is right [peer]."""
     crf_shrink: Shrink = 1
@@ -53,6 +54,7 @@ class IrnetLabels(Schema):
     """Activation below which a pixel is confident background, likewise; 0.10 in CLIMS
     [peer]."""
     crf: Crf = "irnet"
+    """Preset of the dense CRF that makes them."""
     certainty: Certainty = 0.7
     """Probability that a hard label is right, as the CRF takes it [peer]."""
     crf_shrink: Shrink = 1
@@ -104,6 +106,7 @@ class Irnet(Course):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: NonNegativeFloat = 1e-4
     walk: Walk = Walk()
+    """How far scores walk."""
     background: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Score of background beside those of the walk; 0.20 in CLIMS [peer]."""
     crf: Crf = "none"
@@ -116,6 +119,7 @@ class VoterIrnet(Irnet):
     """IRNet that learns from a voter's activation maps."""
 
     labels: IrnetLabels = IrnetLabels()
+    """What the network learns from."""
 
 
 class VoteIrnet(Irnet):

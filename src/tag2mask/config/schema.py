@@ -67,9 +67,13 @@ class Predict(Schema):
     """
 
     scales: Scales = (1.0,)
+    """Factors of the image's own size."""
     flip: bool = False
+    """Average with the mirror image of every scale."""
     crf: Crf = "none"
+    """Preset of the dense CRF that moves labels to edges."""
     precision: Precision = "32"
+    """Of the arithmetic of the network."""
 
 
 class Evaluate(Schema):
@@ -94,14 +98,21 @@ class Recipe(Schema):
     """One experiment from tags to scores."""
 
     random_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of first weights, order, augmentation and all else that is drawn."""
     data: DataTable
+    """The images and their tags."""
     voters: dict[Name, VoterTable] = Field(default_factory=dict)
     """At least one, unless the segmenter learns from the truth."""
     vote: Vote = Vote()
+    """How seeds are joined."""
     segment: SegmentTable = DeepLab()
+    """The network that learns from the vote."""
     predict: Predict = Predict()
+    """How images are labelled for the last score."""
     evaluate: Evaluate = Evaluate()
+    """How label maps are scored."""
     report: Report = Report()
+    """What the report shows."""
 
     @model_validator(mode="after")
     def _init_is_a_voter(self) -> "Recipe":

@@ -24,6 +24,8 @@ class Segment(Course):
     labels: Literal["vote", "truth"] = "vote"
     """``truth`` trains the fully supervised ceiling; its score says so."""
     loss: Literal["positive_negative", "cross_entropy"] = "positive_negative"
+    """``positive_negative`` learns what noisy pixels are not [paper]; ``cross_entropy``
+    believes every label."""
     min_support: Annotated[int, Field(ge=1, le=255)] = 2
     """Votes that make a pixel clean, t in the paper."""
     tau: PositiveFloat = 0.1
@@ -34,6 +36,9 @@ class Segment(Course):
     num_complements: PositiveInt = 1
     """Classes drawn for each noisy pixel."""
     weight_from: Literal["constrained", "plain", "eq4"] = "constrained"
+    """Probability in the weights of the losses: ``constrained``, that of their
+    logarithms, as eq. 5 needs it [ours]; ``plain``, as eq. 8 and 9 are printed [paper];
+    ``eq4`` has no constraint in either."""
     cross_entropy_share: Fraction = 0.5
     """Share of the steps, the first ones, that learn by cross-entropy: from scratch the
     constrained loss calls all background on short schedules [ours]; 0 in the paper."""
@@ -47,12 +52,14 @@ class Segment(Course):
     """Sizes at which the network sees each image. Of several, the losses are summed,
     and that of the largest logit of all is added: 1, 0.75, 0.5 in DeepLab v2."""
     colour_jitter: NonNegativeFloat = 0.3
+    """Greatest relative change of brightness, contrast and saturation [peer]."""
 
 
 class DeepLab(Segment, Training):
     """DeepLabV1 or V2 on a timm backbone."""
 
     network: Literal["deeplab_v1", "deeplab_v2"] = "deeplab_v2"
+    """V2 sums four branches; V1 has one [paper]."""
     rates: tuple[PositiveInt, ...] | None = None
     """Dilation of each branch of the head, pixels of the feature map; none: those of
     the paper, 12 for V1 and 6, 12, 18, 24 for V2 at output stride 8, half of them at
@@ -82,11 +89,13 @@ class Segformer(Transformer):
 
     network: Literal["segformer"]
     variant: MitVariant = "b2"
+    """Size of the encoder; ``b2`` [paper]."""
     options: Options = Field(default_factory=dict)
     """Fields of transformers' ``SegformerConfig`` that differ from the variant."""
     learning_rate: PositiveFloat = 6e-5
     """Of the encoder."""
     weight_decay: NonNegativeFloat = 0.01
+    """How much of each weight a step of unit learning rate takes away [peer]."""
     power: PositiveFloat = 1.0
     """Exponent of the poly schedule."""
     warmup: Annotated[int, Field(ge=0)] = 1500
@@ -98,6 +107,7 @@ class Mask2Former(Transformer):
 
     network: Literal["mask2former"]
     variant: SwinVariant = "swin-large"
+    """Size of the encoder; ``swin-large`` [paper]."""
     backbone_options: Options = Field(default_factory=dict)
     """Fields of transformers' ``SwinConfig`` that differ from the variant."""
     options: Options = Field(default_factory=dict)

@@ -54,6 +54,7 @@ class Score(Schema):
     """Which score of a run is shown; the run ends with its stage."""
 
     stage: Literal["cam", "seed", "refine", "vote", "vote_refine", "predict"]
+    """Whose score; the run ends with it."""
     subject: Text
     """Which one of that stage, as a run's table of scores names it: ``ca_cl-1``."""
     threshold: Literal["fixed", "label_free", "oracle"] | None = None
@@ -77,6 +78,7 @@ class Row(Schema):
     """One variant of the recipe."""
 
     name: Text
+    """As the table calls it."""
     set: Settings = ()
     """Overrides ``key=value``, as on the command line."""
     score: Score | None = None
@@ -89,13 +91,17 @@ class Study(Schema):
     """Rows over one recipe, each with the same random seeds."""
 
     title: Text
+    """Above the table and its figures."""
     recipe: Text
     """A path, or the name of a shipped recipe."""
     score: Score
+    """What the table shows of each row."""
     random_seeds: RandomSeeds = (0, 1, 2)
+    """Every row is run with each."""
     set: Settings = ()
     """Overrides of all rows."""
     rows: tuple[Row, ...] = ()
+    """Variants that are written out."""
     grid: Axes = Field(default_factory=dict)
     """For each key of the recipe the values that it takes."""
     subsets: Axes = Field(default_factory=dict)

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from tag2mask.config.base import Crf, Dropouts, Fraction, Precision, Scales, Schema
+from tag2mask.config.base import Dropouts, Fraction, Scales, Schema
 from tag2mask.config.image_text import (
     ClipModel,
     DenseImageTextTable,
@@ -20,66 +20,11 @@ from tag2mask.config.image_text import (
     ImageTextTable,
     Prompts,
 )
+from tag2mask.config.maps import CamInference, Seeding, TextViews
 from tag2mask.config.refining import Unrefined, VoterRefinerTable
 from tag2mask.config.training import Schedule, Training
 from tag2mask.data.classes import TEMPLATES
 from tag2mask.models.resnet38d import FROZEN, RESNET38D
-
-
-class CamViews(Schema):
-    """Which views of an image its activation maps are summed over."""
-
-    scales: Scales = (0.5, 1.0, 1.5, 2.0)
-    """Factors of the image's own size; the voter's scale multiplies each [peer]."""
-    flip: bool = True
-    """Add the mirror image of every scale."""
-    contrast: bool = False
-    """Take the mean over all tags off each tag's logits first [ours]; eq. 2 does not
-    [paper]."""
-
-
-class CamInference(CamViews):
-    """How activation maps are read off a trained classifier."""
-
-    precision: Precision = "32"
-
-
-class TextViews(CamViews):
-    """How activation maps are read off an image-text model."""
-
-    contrast: bool = True
-    """Take the mean over all classes' texts off each class's text first [ours]: what an
-    image has in common with all texts tells nothing of its places."""
-
-
-class Seeding(Schema):
-    """How activation maps become a label map."""
-
-    alpha: PositiveFloat | Literal["otsu", "agreement", "oracle"] | None = "otsu"
-    """Background score (1 - max M)^alpha: the larger, the less background. A word finds
-    one for each voter: background and object tie at a threshold of its scores [ours].
-    ``otsu``: the one that best splits them in two. ``agreement``: the one whose objects
-    agree best with the vote of the other voters, who are seeded by ``otsu`` for this
-    where they would ask for agreement or the oracle. ``oracle``: the best one on the
-    masks of the train split; all that follows uses the truth, and says so."""
-    background: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """A constant background score instead of alpha."""
-    crf: Crf = "seeds"
-    crf_shrink: Literal[1, 2, 4] = 1
-    """Run the CRF on an image this many times smaller."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_background(cls, table: Any) -> Any:  # noqa: ANN401
-        if isinstance(table, dict) and table.get("background") is not None:
-            return {"alpha": None} | table
-        return table
-
-    @model_validator(mode="after")
-    def _background_is_one(self) -> "Seeding":
-        if (self.alpha is None) == (self.background is None):
-            raise ValueError("give either alpha or background, the other being absent")
-        return self
 
 
 class Saliency(Schema):
@@ -109,6 +54,7 @@ class Classifier(Training):
     rescale: tuple[PositiveFloat, PositiveFloat] = (0.5, 1.0)
     learning_rate: PositiveFloat = 0.01
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of SGD: the programs of the field run without any [peer]."""
     dropout: Dropouts = (0.05, 0.10, 0.20, 0.30)
     """Probability of dropping a channel before the head [paper]."""
     dropout_layer: Literal["auto", "dropout7", "b7"] = "auto"
@@ -124,7 +70,9 @@ class Classifier(Training):
     scales: Scales = (1.0, 1.2)
     """Input scale of each voter; multiplies every scale of ``cam`` [paper]."""
     cam: CamInference = CamInference()
+    """How its maps are read."""
     seed: Seeding = Seeding()
+    """How its maps become labels."""
     refine: VoterRefinerTable = Unrefined()
     """What becomes of the seeds before they vote."""
 
@@ -162,19 +110,24 @@ class TagTraining(Schedule):
     rescale: tuple[PositiveFloat, PositiveFloat] = (0.64, 1.28)
     """Long sides of 320 to 640 of VOC's 500 pixels [peer]."""
     learning_rate: PositiveFloat = 0.1
+    """Of the backbone, at its highest [peer]."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: NonNegativeFloat = 1e-4
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability of dropping a channel before the head, while training [peer]."""
 
 
 class TextTaught(Training):
     """A voter whose maps are trained by a frozen image-text model."""
 
     image_text: ImageTextTable = ClipModel()
+    """The frozen model that teaches."""
     prompts: Prompts = Prompts()
+    """What it is asked."""
     warm_start: bool = True
     """Start from ``classifier``, which has learnt the tags, else from ``weights``."""
     classifier: TagTraining = TagTraining()
+    """The training before, on tags; with ``warm_start`` only."""
     normalise: Literal["model", "imagenet"] = "model"
     """Whose mean colour masked pixels have [ours]; ``imagenet`` [peer]."""
     pairs_at_once: PositiveInt = 64
@@ -191,12 +144,15 @@ class TextTaught(Training):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The ancestors' programs give weight decay in its place, hence none [peer]."""
     weight_decay: NonNegativeFloat = 1e-4
+    """As of all trainings [paper]."""
     schedule: Literal["poly", "cosine"] = "cosine"
     freeze_batch_norm: bool = False
     scales: Scales = (1.0,)
     """Input scale of each voter; multiplies every scale of ``cam``."""
     cam: CamInference = CamInference()
+    """How its maps are read."""
     seed: Seeding = Seeding()
+    """How its maps become labels."""
     refine: VoterRefinerTable = Unrefined()
     """What becomes of the seeds before they vote."""
 
@@ -218,17 +174,24 @@ class CaClWeights(Schema):
     """Weights of the losses of CA-CL (eq. 14) [paper]."""
 
     contrast: NonNegativeFloat = 40.0
+    """Of the contrast between a foreground and its background (eq. 7)."""
     background: NonNegativeFloat = 1.0
+    """Of the suppression of background words (eq. 12)."""
     size: NonNegativeFloat = 0.4
+    """Of the size prior, the mean of all maps (eq. 13)."""
 
 
 class ClimsWeights(Schema):
     """Weights of the losses of CLIMS, for VOC [peer]."""
 
     foreground: NonNegativeFloat = 10.0
+    """Of a foreground that should be close to its class."""
     background: NonNegativeFloat = 24.0
+    """Of a background that should not."""
     suppression: NonNegativeFloat = 1.0
+    """Of the suppression of background words."""
     size: NonNegativeFloat = 0.2
+    """Of the size prior, the mean of all maps."""
 
 
 class CaCl(TextTaught):
@@ -236,9 +199,11 @@ class CaCl(TextTaught):
 
     method: Literal["ca_cl"]
     loss_weights: CaClWeights = CaClWeights()
+    """Of the three losses, in their sum (eq. 14)."""
     margin: NonNegativeFloat = 0.5
     """By how much a foreground should be closer to its class than the background."""
     gate: Gate = Gate()
+    """Which background words count."""
     reduction: Literal["mean", "sum"] = "mean"
     """Of the background suppression over the images of a batch; ``sum`` [peer]."""
 
@@ -248,8 +213,11 @@ class Clims(TextTaught):
 
     method: Literal["clims"]
     prompts: Prompts = Prompts(names="clims", templates=TEMPLATES[:1])
+    """What the model is asked: one template, no choice [peer]."""
     loss_weights: ClimsWeights = ClimsWeights()
+    """Of the four losses, in their sum."""
     gate: Gate = Gate(mode="fixed", theta=0.26)
+    """Which background words count: all above a constant [peer]."""
 
 
 class TextCam(Schema):
@@ -262,13 +230,17 @@ class TextCam(Schema):
 
     method: Literal["text_cam"]
     image_text: DenseImageTextTable = ClipModel()
+    """The model whose texts and places are compared."""
     prompts: Prompts = Prompts()
+    """What it is asked."""
     suppress_words: bool = False
     """Take the mean over a class's background words off its text [ours]."""
     scales: Scales = (1.0,)
     """Input scale of each voter; multiplies every scale of ``cam``."""
     cam: TextViews = TextViews()
+    """How its maps are read."""
     seed: Seeding = Seeding()
+    """How its maps become labels."""
     refine: VoterRefinerTable = Unrefined()
     """What becomes of the seeds before they vote."""
 
