@@ -79,8 +79,8 @@ def schemas(annotation):
 
 
 KNOBS = {path for path, _, _ in walk(Recipe)} | {"voters.NAME"}
-FREE = {path for path in KNOBS if path.endswith("options")}
-"""Tables whose keys are those of another library."""
+FREE = {path for path in KNOBS if path.endswith("options")} | {"vote.weights"}
+"""Tables whose keys are those of another library, or names of voters."""
 
 
 def is_knob(path):
