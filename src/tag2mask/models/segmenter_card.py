@@ -64,15 +64,18 @@ def _refuse_strange(card: Mapping[str, Any], network: str, path: Path) -> None:
 
 
 def _are_names(value: object) -> bool:
-    is_list = isinstance(value, list) and 1 <= len(value) <= MAX_CLASSES
-    return is_list and all(isinstance(each, str) for each in value)
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_CLASSES:
+        return False
+    return all(isinstance(each, str) for each in value)
 
 
 def _are_rates(value: object) -> bool:
     if value is None:
         return True
-    are_whole = isinstance(value, list) and all(type(each) is int for each in value)
-    return are_whole and bool(value) and 1 <= min(value) <= max(value) <= _MOST_RATE
+    if not isinstance(value, list) or not value:
+        return False
+    # not isinstance, since true is a number too
+    return all(type(each) is int and 1 <= each <= _MOST_RATE for each in value)
 
 
 def _are_options(value: object) -> bool:

@@ -120,10 +120,12 @@ def as_csv(table: StudyTable) -> str:
     """Return a line for each row, its scores by random seed and its protocol."""
     seeds = table.study.random_seeds
     rows: list[list[object]] = [
-        ["row", "group", "mean", "sd", "num_random_seeds", "quoted"]
-        + ["background_called_object"]
-        + [f"random_seed_{seed}" for seed in seeds]
-        + ["protocol"]
+        [
+            *("row", "group", "mean", "sd", "num_random_seeds", "quoted"),
+            "background_called_object",
+            *(f"random_seed_{seed}" for seed in seeds),
+            "protocol",
+        ]
     ]
     for line in table.lines:
         numbers = [line.mean, line.spread, len(line.results), line.quoted]
