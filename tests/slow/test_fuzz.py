@@ -9,8 +9,8 @@ gets; bugs that were found are kept as ordinary tests beside the code.
 import io
 import json
 import os
+import time
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,12 @@ import fakes
 
 EXAMPLES = int(os.environ.get("TAG2MASK_FUZZ_EXAMPLES", "2000"))
 """Of each of the 28 properties: 56,000 in all."""
+MOST_SECONDS = 20
+"""Of a processor, for one input: none may hang."""
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 HARD = settings(
     max_examples=EXAMPLES,
-    deadline=timedelta(seconds=30),  # none of them may hang
+    deadline=None,  # of the clock, which a busy machine stretches: see MOST_SECONDS
     database=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -131,8 +133,10 @@ def fuzz(strategy, act):
     @HARD
     @given(strategy)
     def check(found):
+        begun = time.process_time()
         with suppress(Tag2MaskError):
             act(found)
+        assert time.process_time() - begun < MOST_SECONDS
 
     check()
 

@@ -79,7 +79,7 @@ def _validate(
         _set(table, keys, value)
     try:
         # strict JSON accepts just what TOML can say: lists for tuples, text for paths
-        return schema.model_validate_json(as_json(table, source=heading))
+        return schema.model_validate_json(as_json(table, source=heading.rstrip(":")))
     except ValidationError as error:
         problems: dict[str, list[str]] = {}
         for item in error.errors():
