@@ -1,4 +1,4 @@
-.PHONY: demo demo-ca-cl check docs test slow fix clean
+.PHONY: demo demo-ca-cl check docs test slow fuzz fix clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,6 +26,9 @@ test: $(READY)  ## the quick tests, one process
 
 slow: $(READY)  ## tests that train networks for minutes
 	$(TOOLS) $(BIN)/pytest -m slow
+
+fuzz: $(READY)  ## 50,000 files and requests that nobody would send in good faith
+	$(TOOLS) $(BIN)/pytest -m slow tests/slow/test_fuzz.py
 
 fix: $(READY)
 	$(BIN)/ruff check --fix .

@@ -15,6 +15,7 @@ from tag2mask.config import (
     load_recipe,
     resolved,
 )
+from tag2mask.config.study_load import load_study
 from tag2mask.errors import RecipeError
 
 SHIPPED = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
@@ -427,3 +428,30 @@ def test_layouts_need_their_root_only(recipe, layout):
 def test_half_of_a_coco_split_is_told(recipe):
     lines = complaint(recipe, "data.layout=coco", "data.val={images='x'}")
     assert lines[0].startswith("data.val.annotations: Field required")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = " + "9" * 5000, "is not TOML"),
+        ("a = " + "[" * 9000, "is not TOML"),
+        ("a = 0x" + "f" * 5000, "Exceeds the limit"),
+    ],
+)
+def test_numbers_and_lists_without_end_are_told(tmp_path, text, said):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    for load_it in (load_recipe, load_study):
+        with pytest.raises(RecipeError, match=said):
+            load_it(path)
+
+
+def test_an_override_of_a_comment_is_told(load):
+    with pytest.raises(RecipeError, match="'#a' is not a key"):
+        load("#a=1")
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 9000])
+def test_an_override_without_end_is_taken_as_text(load, value):
+    with pytest.raises(RecipeError, match=r"segment\.steps"):
+        load(f"segment.steps={value}")

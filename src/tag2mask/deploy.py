@@ -46,11 +46,11 @@ class Predictor:
         self._session, self._refusals = _open(self._path, threads)
         found = self._session.get_modelmeta().custom_metadata_map
         try:
-            self.class_names = tuple(json.loads(found["class_names"]))
+            self.class_names = tuple(map(str, json.loads(found["class_names"])))
             colours = json.loads(found["colours"])
             self.palette = tuple((red, green, blue) for red, green, blue in colours)
-            self.card: dict[str, Any] = json.loads(found["card"])
-        except (KeyError, TypeError, ValueError):
+            self.card: dict[str, Any] = dict(json.loads(found["card"]))
+        except (KeyError, TypeError, ValueError, RecursionError):
             raise ModelError(
                 f"{path} does not name its classes and colours: expected a file of "
                 f"`tag2mask export onnx`"

@@ -6,6 +6,8 @@ Needs numpy and Pillow alone, as an exported model does.
 import io
 import os
 import struct
+import unicodedata
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
@@ -19,7 +21,24 @@ from tag2mask.errors import DatasetError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """Those of the suffixes; Pillow knows others, some of which run programs."""
+UNREADABLE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow makes of a damaged file; which of them depends on the place."""
 _CURE = "replace or remove it, or set data.skip_bad=true"
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+"""What says that a picture has too many pixels to be decoded."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,16 +62,16 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             naming it.
     """
     try:
-        with Image.open(path) as picture:
-            _refuse_bomb(picture, Image.MAX_IMAGE_PIXELS)
+        with Image.open(path, formats=_FORMATS) as picture:
+            refuse_bomb(picture, Image.MAX_IMAGE_PIXELS)
             return _upright_rgb(picture)
     except FileNotFoundError:
         raise DatasetError(f"{path}: there is no such image") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except BOMBS as error:
         raise DatasetError(
             f"{path} is too large to be a photograph: {error}; {_CURE}"
         ) from None
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
+    except UNREADABLE as error:
         raise DatasetError(
             f"{path} cannot be read as an image ({error}); {_CURE}"
         ) from None
@@ -70,15 +89,15 @@ def decode_image(data: bytes, *, most_pixels: int) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
-            _refuse_bomb(picture, most_pixels)
+            refuse_bomb(picture, most_pixels)
             return _upright_rgb(picture)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except BOMBS as error:
         raise DatasetError(f"the image is too large: {error}") from None
     except UnidentifiedImageError:
         raise DatasetError(
             f"this is no image; expected {', '.join(_FORMATS)}"
         ) from None
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"the image cannot be read: {error}") from None
 
 
@@ -88,8 +107,15 @@ def _upright_rgb(picture: Image.Image) -> NDArray[np.uint8]:
     return np.array(rgb if turn is None else rgb.transpose(turn))
 
 
-def _refuse_bomb(picture: Image.Image, most: int | None) -> None:
-    """Make an error of what is only a warning, without a filter that threads share."""
+def refuse_bomb(picture: Image.Image, most: int | None) -> None:
+    """Refuse a picture of more pixels before it is decoded.
+
+    Pillow warns first and refuses twice as many; a filter of warnings would be shared
+    by threads.
+
+    Raises:
+        Image.DecompressionBombError: If it has more than ``most``; None allows any.
+    """
     pixels = picture.width * picture.height
     if most is not None and pixels > most:
         raise Image.DecompressionBombError(f"{pixels} pixels, at most {most}")
@@ -109,7 +135,7 @@ def _rgb(picture: Image.Image) -> Image.Image:
 def _orientation(picture: Image.Image) -> int:
     try:
         return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+    except UNREADABLE:
         return 1
 
 
@@ -119,7 +145,8 @@ def image_files(folder: Path) -> dict[str, list[Path]]:
     Two files that differ in their suffix only share a name; the caller decides.
 
     Raises:
-        DatasetError: If a folder below cannot be read, naming it.
+        DatasetError: If a folder below cannot be read, naming it, or a name holds a
+            line break, another control code, or bytes that are not UTF-8.
     """
     paths = []
     for inside, _, names in os.walk(folder, onerror=_refuse_folder):
@@ -127,6 +154,12 @@ def image_files(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in sorted(filter(is_image, paths)):
         name = path.relative_to(folder).with_suffix("").as_posix()
+        if not is_plain_text(name):
+            raise DatasetError(
+                f"{folder} holds an image named {path.name!a}: a name is UTF-8 "
+                f"without line breaks and other control codes; rename it and its "
+                f"folders"
+            )
         found.setdefault(name, []).append(path)
     return found
 
@@ -164,6 +197,15 @@ def find_images(places: Iterable[Path]) -> dict[str, Path]:
     if not found:
         raise DatasetError(f"no image in {', '.join(map(str, places))}")
     return {name: found[name] for name in sorted(found)}
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether a text can be written to a line of a UTF-8 file and read back.
+
+    Control codes cannot, nor halves of surrogate pairs, which JSON can say and which
+    stand for bytes of file names that are no UTF-8.
+    """
+    return all(unicodedata.category(each) not in ("Cc", "Cs") for each in text)
 
 
 def is_image(path: Path) -> bool:

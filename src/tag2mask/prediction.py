@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -240,15 +240,24 @@ def read_list(names: Path) -> list[str]:
     """Return the lines of a file that are not empty.
 
     Raises:
-        DatasetError: If it cannot be read.
+        DatasetError: If it cannot be read, or names what leads out of a folder.
     """
     try:
         lines = names.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{names} cannot be read as a list: {error}") from None
-    return [line.strip() for line in lines if line.strip()]
+    found = [line.strip() for line in lines if line.strip()]
+    for name in found:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise DatasetError(f"{names}: {name!r} is no image's name")
+    return found
 
 
 def _class_names(labels: Path) -> tuple[str, ...] | None:
     path = labels / CLASSES
-    return tuple(read_json(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    names = read_json(path)
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        raise DatasetError(f"{path}: expected a list of class names")
+    return tuple(names)

@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -90,3 +92,35 @@ def test_a_folder_of_maps_is_a_mapping(tmp_path):
     assert folder["b"].class_ids == (3, 20)
     with pytest.raises(ArtifactError, match=r"c.npz cannot be read"):
         folder["c"]
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"maps": np.zeros((2, 3, 4)), "class_ids": np.array([1])},
+        {"maps": np.zeros((3, 4)), "class_ids": np.array([1, 2, 3])},
+        {"maps": np.zeros((1, 3, 4)), "class_ids": np.array([[1]])},
+        {"maps": np.zeros((1, 3, 4)), "class_ids": np.array([0])},
+        {"maps": np.zeros((1, 3, 4)), "class_ids": np.array([255])},
+        {"maps": np.array([[["a"]]]), "class_ids": np.array([1])},
+        {"maps": np.zeros((1, 3, 4))},
+    ],
+)
+def test_arrays_that_are_no_maps_are_told(tmp_path, arrays):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ArtifactError, match="cannot be read as activation maps"):
+        read_cams(tmp_path, "a")
+
+
+def test_an_array_without_an_archive_is_told(tmp_path):
+    with (tmp_path / "a.npz").open("wb") as stream:
+        np.save(stream, np.zeros(3))
+    with pytest.raises(ArtifactError, match="cannot be read as activation maps"):
+        read_cams(tmp_path, "a")
+
+
+def test_a_member_that_is_no_array_is_told(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("maps.npy", b"no array")
+    with pytest.raises(ArtifactError, match="cannot be read as activation maps"):
+        read_cams(tmp_path, "a")

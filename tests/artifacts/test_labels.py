@@ -125,3 +125,12 @@ def test_bomb_is_refused(tmp_path, monkeypatch):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(ArtifactError, match=r"none\.png cannot be read as a PNG: .*No"):
         read_index_png(tmp_path / "none.png")
+
+
+def test_a_picture_too_large_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(path)
+    # Pillow alone warns of 25 and refuses from 2 * 24 + 1
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 24)
+    with pytest.raises(ArtifactError, match="25 pixels"):
+        read_index_png(path)

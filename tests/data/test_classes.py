@@ -59,3 +59,14 @@ def test_as_many_classes_as_ids_below_ignore():
 )
 def test_nearest_name(name, hint):
     assert nearest(name, ["boat", "train", "TVmonitor"]) == hint
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x00", "\x1b[31m", "\ud800"])
+def test_a_class_named_by_control_codes_is_refused(name):
+    with pytest.raises(DatasetError, match="a line break or another control code"):
+        with_background((name,), source="classes")
+
+
+def test_a_class_may_be_named_by_anything_that_can_be_seen():
+    names = ("<b>", "=1+1", "été", "猫", "👩‍🔬")
+    assert with_background(names, source="classes")[1:] == names

@@ -175,3 +175,11 @@ def test_file_that_is_none(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(DatasetError, match=message):
         read_class_prompts(path, KNOWN)
+
+
+@pytest.mark.parametrize("text", ["a = " + "9" * 5000, "a = " + "[" * 9000])
+def test_numbers_and_lists_without_end_are_told(tmp_path, text):
+    path = tmp_path / "classes.toml"
+    path.write_text(text)
+    with pytest.raises(DatasetError, match="is not TOML"):
+        read_class_prompts(path, ())

@@ -293,3 +293,26 @@ def test_failure_to_list_a_folder_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DatasetError, match=r"cannot be read: Permission denied; allow"):
         image_files(tmp_path)
+
+
+def test_a_format_that_could_run_a_program_is_not_opened(tmp_path):
+    # Pillow would hand PostScript to Ghostscript, whatever the file is called
+    path = tmp_path / "a.jpg"
+    path.write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+    )
+    with pytest.raises(DatasetError, match="cannot identify image file"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb.png", "a\x1b[2J.png", os.fsdecode(b"caf\xe9.png")]
+)
+def test_a_name_that_no_list_could_hold_is_refused(tmp_path, name):
+    try:
+        save(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(DatasetError, match="UTF-8 without line breaks") as caught:
+        image_files(tmp_path)
+    str(caught.value).encode()

@@ -94,3 +94,20 @@ def test_crop_and_mirror_of_a_map_are_the_images_own():
     for _ in range(10):  # the map is the image's own red
         pixels, (found,) = augment(image, [image[:, :, 0].copy()], [0], rng)
         assert (pixels[0] * 255).round().byte().equal(found)
+
+
+def test_a_map_too_large_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 24)
+    image = ImageRecord("a", "a.png", 5, 5, (), "train")
+    with pytest.raises(DatasetError, match="25 pixels"):
+        SaliencyFolder(tmp_path).read(image)
+
+
+def test_a_map_of_a_format_that_could_run_a_program_is_not_opened(tmp_path):
+    (tmp_path / "a.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\n"
+    )
+    image = ImageRecord("a", "a.png", 5, 5, (), "train")
+    with pytest.raises(DatasetError, match="cannot identify image file"):
+        SaliencyFolder(tmp_path).read(image)

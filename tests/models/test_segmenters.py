@@ -192,3 +192,54 @@ def test_multi_label_loss_by_hand():
     # logits (2, -1), tags (1, 1): ln(1 + e^-2) = 0.126928, ln(1 + e) = 1.313262
     loss = multi_label_loss(torch.tensor([[2.0, -1.0]]), torch.ones(1, 2))
     assert loss.item() == pytest.approx(0.720095, abs=1e-6)
+
+
+CARD = {
+    "network": "deeplab_v2",
+    "class_names": ["background", "cat"],
+    "backbone": "test_resnet",
+    "backbone_options": {},
+    "output_stride": 8,
+    "dilate": True,
+    "rates": [1, 2],
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"network": ["deeplab_v2"]}, "network .* is unknown"),
+        ({"class_names": 5}, "class_names must be 1 to 255 names"),
+        ({"class_names": []}, "class_names must be"),
+        ({"class_names": ["a", 1]}, "class_names must be"),
+        ({"backbone": ["resnet50"]}, "backbone must be a name"),
+        ({"backbone_options": []}, "backbone_options must be a table"),
+        ({"backbone_options": {"a": {}}}, "backbone_options must be a table"),
+        ({"output_stride": 7}, "output_stride must be 8, 16 or 32"),
+        ({"dilate": 1}, "dilate must be true or false"),
+        ({"rates": [0]}, "rates must be whole numbers from 1 to 1024"),
+        ({"rates": [10**9]}, "rates must be"),
+        ({"rates": [True]}, "rates must be"),
+        ({"network": "segformer", "variant": "b9", "options": {}}, "no variant 'b9'"),
+    ],
+)
+def test_a_card_that_no_stage_wrote_is_told(tmp_path, change, said):
+    (tmp_path / "model.json").write_text(json.dumps(CARD | change))
+    with pytest.raises(ModelError, match=said):
+        load_segmenter(tmp_path)
+
+
+def test_a_card_cannot_have_a_pickle_run(tmp_path):
+    ran = tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(ran), "w"))
+
+    torch.save(Evil(), tmp_path / "evil.pth")
+    for key in ("checkpoint_path", "pretrained_cfg", "cache_dir"):
+        card = CARD | {"backbone_options": {key: str(tmp_path / "evil.pth")}}
+        (tmp_path / "model.json").write_text(json.dumps(card))
+        with pytest.raises(ModelError, match=f"backbone_options.{key} is not taken"):
+            load_segmenter(tmp_path)
+    assert not ran.exists()

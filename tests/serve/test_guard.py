@@ -203,3 +203,31 @@ def test_while_the_model_is_busy_health_answers_and_the_queue_is_bounded(
             thread.join()
         assert statuses == [200, 200]
         assert client.get("/healthz").json()["under_way"] == 0
+
+
+def test_a_length_of_strange_digits_is_no_crash(client):
+    answer = client.get("/healthz", headers=[(b"content-length", b"\xb2")])
+    assert answer.status_code == 200
+
+
+def test_a_password_that_is_no_ascii_is_a_wrong_one(locked):
+    headers = [(b"authorization", b"Basic \xe9")]
+    assert locked.get("/label-studio/health", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/label-studio/predict", b'{"tasks": NaN, "label_config": "\\ud800"}'),
+        ("/label-studio/setup", b'{"project": ["\\ud800", Infinity]}'),
+        ("/review/marks", b'{"\\ud800": 1, "image": NaN}'),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_not_repeated(client, path, body):
+    answer = client.post(path, content=body)
+    assert answer.status_code == 422
+    assert {key for each in answer.json()["detail"] for key in each} == {
+        "type",
+        "loc",
+        "msg",
+    }

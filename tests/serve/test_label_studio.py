@@ -180,3 +180,14 @@ def test_origins_are_written_in_one_way(address, origin):
 def test_what_is_no_address_of_a_server_is_told(address):
     with pytest.raises(Tag2MaskError, match="--label-studio expects an address"):
         check_origin(address)
+
+
+def test_a_config_with_half_a_surrogate_pair_is_told():
+    with pytest.raises(DatasetError, match="is no XML"):
+        read_control("<View \ud800/>")
+
+
+def test_an_address_with_stray_brackets_is_not_fetched():
+    images = TaskImages("http://localhost:8080", None, 100)
+    with pytest.raises(DatasetError, match="is not at http://localhost:8080"):
+        images.read("http://[")

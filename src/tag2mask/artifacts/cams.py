@@ -14,14 +14,18 @@ from torch.nn import functional
 
 from tag2mask.artifacts.files import cure, is_scratch, whole_file
 from tag2mask.errors import ArtifactError
+from tag2mask.functional.shapes import IGNORE
 
 STRIDE = 4
 DAMAGED = (
     OSError,
     EOFError,
     ValueError,
-    KeyError,
+    TypeError,
+    LookupError,
+    AttributeError,
     RuntimeError,
+    MemoryError,
     zlib.error,
     zipfile.BadZipFile,
 )
@@ -115,8 +119,13 @@ def read_cams(folder: Path, name: str) -> Cams:
     try:
         # numpy leaves a file open that it cannot read
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            maps = torch.from_numpy(arrays["maps"].astype(np.float32))
-            return Cams(maps, tuple(arrays["class_ids"].tolist()))
+            maps, class_ids = arrays["maps"], arrays["class_ids"]
+            if maps.ndim != 3 or maps.shape[:1] != class_ids.shape:
+                raise ValueError(f"maps {maps.shape} are of classes {class_ids.shape}")
+            if not np.isin(class_ids, np.arange(1, IGNORE)).all():
+                raise ValueError(f"class ids must be 1 to {IGNORE - 1}")
+            ids = tuple(class_ids.astype(np.uint8).tolist())
+            return Cams(torch.from_numpy(maps.astype(np.float32)), ids)
     except DAMAGED as error:
         raise ArtifactError(
             f"{path} cannot be read as activation maps: {error}; {cure(path)}"

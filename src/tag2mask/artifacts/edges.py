@@ -33,7 +33,10 @@ def read_edges(folder: Path, name: str) -> Float[Tensor, "h w"]:
     try:
         # numpy leaves a file open that it cannot read
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            return torch.from_numpy(arrays["edges"].astype(np.float32))
+            edges = arrays["edges"]
+            if edges.ndim != 2:
+                raise ValueError(f"they are of shape {edges.shape}, expected h w")
+            return torch.from_numpy(edges.astype(np.float32))
     except DAMAGED as error:
         raise ArtifactError(
             f"{path} cannot be read as boundaries: {error}; {cure(path)}"

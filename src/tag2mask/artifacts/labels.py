@@ -12,6 +12,7 @@ from torch import Tensor
 from tag2mask.artifacts.files import cure, is_scratch, whole_file
 from tag2mask.errors import ArtifactError
 from tag2mask.functional.palette import voc_palette
+from tag2mask.pictures import BOMBS, UNREADABLE, refuse_bomb
 
 
 class LabelFolder(Mapping[str, Tensor]):
@@ -57,6 +58,7 @@ def read_index_png(path: Path) -> UInt8[np.ndarray, "h w"]:
     try:
         # the depth is asked for, since Pillow stretches grey of fewer bits to 0..255
         with Image.open(path, formats=("PNG",)) as picture:
+            refuse_bomb(picture, Image.MAX_IMAGE_PIXELS)
             stored = f"{picture.mode}, {_depth(path)} bits"
             if stored != "L, 8 bits" and picture.mode != "P":
                 raise ArtifactError(
@@ -64,7 +66,7 @@ def read_index_png(path: Path) -> UInt8[np.ndarray, "h w"]:
                     f"per pixel, got mode {stored}; save it as an index PNG"
                 )
             return np.array(picture)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*UNREADABLE, *BOMBS) as error:
         raise ArtifactError(f"{path} cannot be read as a PNG: {error}") from error
 
 

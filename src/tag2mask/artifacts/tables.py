@@ -53,7 +53,7 @@ class Index:
         try:
             with path.open(encoding="utf-8") as stream:
                 rows = [ImageRecord(**json.loads(line)) for line in stream]
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise ArtifactError(
                 f"{path} cannot be read as an index: {error}; {cure(path)}"
             ) from None

@@ -1,7 +1,6 @@
 """Read a recipe, apply what the command line says, and explain what is wrong."""
 
 import difflib
-import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from tag2mask.config.base import Schema
 from tag2mask.config.data_schema import Data, DataTable, layout_of
 from tag2mask.config.schema import Recipe
 from tag2mask.config.segmenters import KINDS, network_of, shared_keys
-from tag2mask.config.toml_files import find_shipped, read_toml
+from tag2mask.config.toml_files import as_json, find_shipped, read_toml
 from tag2mask.errors import RecipeError
 
 
@@ -80,7 +79,7 @@ def _validate(
         _set(table, keys, value)
     try:
         # strict JSON accepts just what TOML can say: lists for tuples, text for paths
-        return schema.model_validate_json(json.dumps(table, default=str))
+        return schema.model_validate_json(as_json(table, source=heading.rstrip(":")))
     except ValidationError as error:
         problems: dict[str, list[str]] = {}
         for item in error.errors():
@@ -103,7 +102,9 @@ def _parse(override: str) -> tuple[list[str], Any]:
     rest: Any
     try:
         rest = tomllib.loads(f"{key} = 0")
-    except tomllib.TOMLDecodeError:
+        if not rest:  # a comment
+            raise ValueError
+    except (ValueError, RecursionError):
         raise RecipeError(
             f"--set: {key.strip()!r} is not a key such as segment.steps"
         ) from None
@@ -113,7 +114,7 @@ def _parse(override: str) -> tuple[list[str], Any]:
         keys.append(part)
     try:
         parsed = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return keys, value.strip()
     return keys, parsed["value"] if len(parsed) == 1 else value.strip()
 

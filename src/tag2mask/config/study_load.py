@@ -1,6 +1,5 @@
 """Read a study, and explain what is wrong with it."""
 
-import json
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -8,7 +7,7 @@ from pydantic_core import ErrorDetails
 
 from tag2mask.config.base import Schema
 from tag2mask.config.study_schema import Row, Score, Study
-from tag2mask.config.toml_files import find_shipped, read_toml
+from tag2mask.config.toml_files import as_json, find_shipped, read_toml
 from tag2mask.data.classes import nearest
 from tag2mask.errors import RecipeError
 
@@ -37,7 +36,7 @@ def load_study(path: Path | str) -> Study:
     table = read_toml(path)
     try:
         # strict JSON accepts just what TOML can say: lists for tuples
-        return Study.model_validate_json(json.dumps(table, default=str))
+        return Study.model_validate_json(as_json(table, source=str(path)))
     except ValidationError as error:
         lines = [f"{path} is not a study:", *map(_explain, error.errors())]
         raise RecipeError("\n  ".join(lines)) from None

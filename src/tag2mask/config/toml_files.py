@@ -1,5 +1,6 @@
 """Recipes and studies on disk: a file of the user's, or one that is shipped."""
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,18 @@ from typing import Any
 from tag2mask.errors import RecipeError
 
 _PACKAGE = Path(__file__).parents[1]
+
+
+def as_json(table: dict[str, Any], *, source: str) -> str:
+    """Return a table as JSON; dates become text.
+
+    Raises:
+        RecipeError: If it holds a number that is too long, naming the source.
+    """
+    try:
+        return json.dumps(table, default=str)
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"{source}: {error}") from None
 
 
 def find_shipped(path: Path, *, kind: str, folder: str) -> Path:
@@ -42,5 +55,5 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of numbers without end
         raise RecipeError(f"{path} is not TOML: {error}") from None

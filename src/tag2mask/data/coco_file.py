@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tag2mask.errors import DatasetError
+from tag2mask.pictures import is_plain_text
 
 _PARTS: dict[str, dict[str, type]] = {
     "categories": {"id": int, "name": str},
@@ -64,7 +65,8 @@ def _refuse_strange_files(images: Iterable[Mapping[str, Any]], path: Path) -> No
     """Refuse file names that lead out of the folder they are below."""
     for row in images:
         file = PurePosixPath(row["file_name"])
-        if file.is_absolute() or ".." in file.parts or not file.name:
+        is_below = file.name and not file.is_absolute() and ".." not in file.parts
+        if not is_below or not is_plain_text(row["file_name"]):
             raise DatasetError(
                 f"{path}: the file_name {row['file_name']!r} is no path below an image "
                 f"folder"

@@ -12,12 +12,15 @@ from jaxtyping import UInt8
 
 from tag2mask.data.brush_code import decode_brush
 from tag2mask.errors import DatasetError
+from tag2mask.pictures import is_plain_text
 
 IGNORED = "ignored"
 """Label of pixels that are unlabelled."""
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
 """What Label Studio puts before the name of a file that was uploaded to it."""
 _MOST_PIXELS = 100_000_000
+_MOST_STEPS = 64
+"""Of a path: every end of an address is looked for."""
 
 
 def read_tasks(path: Path) -> list[dict[str, Any]]:
@@ -45,13 +48,17 @@ def read_tasks(path: Path) -> list[dict[str, Any]]:
 
 def results_of(task: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
     """Return what each annotation of a task says; skipped ones say nothing."""
-    annotations = task.get("annotations")
-    rows = annotations if isinstance(annotations, list) else []
+    rows = _list(task.get("annotations"))
     return [
-        [each for each in row.get("result") or () if isinstance(each, dict)]
+        [each for each in _list(row.get("result")) if isinstance(each, dict)]
         for row in rows
         if isinstance(row, dict) and not row.get("was_cancelled")
     ]
+
+
+def _list(value: object) -> list[Any]:
+    """Return a list as it is, and an empty one of anything else."""
+    return value if isinstance(value, list) else []
 
 
 def task_name(task: Mapping[str, Any]) -> str:
@@ -66,7 +73,8 @@ def task_name(task: Mapping[str, Any]) -> str:
         files = list(possible_files(address)) if isinstance(address, str) else []
         name = PurePosixPath(files[-1]).stem if files else ""
     path = PurePosixPath(name)
-    if not path.name or path.is_absolute() or ".." in path.parts:
+    is_below = path.name and not path.is_absolute() and ".." not in path.parts
+    if not is_below or not is_plain_text(name):
         raise ValueError("its data has neither a name nor the address of an image")
     return name
 
@@ -76,7 +84,8 @@ def task_size(task: Mapping[str, Any]) -> tuple[int, int] | None:
     height, width = task["data"].get("height"), task["data"].get("width")
     if not isinstance(height, int) or not isinstance(width, int):
         return None
-    return (height, width) if 0 < height * width <= _MOST_PIXELS else None
+    is_photograph = min(height, width) > 0 and height * width <= _MOST_PIXELS
+    return (height, width) if is_photograph else None
 
 
 def possible_files(address: str) -> Iterator[str]:
@@ -85,10 +94,14 @@ def possible_files(address: str) -> Iterator[str]:
     The address is a path, or one of ``/data/upload/``, ``/data/local-files/?d=``, a
     web server or a bucket.
     """
-    parts = urlsplit(address)
-    local = parse_qs(parts.query).get("d", [""])[0]
-    steps = PurePosixPath(local or unquote(parts.path)).parts
-    steps = tuple(step for step in steps if step not in ("/", "..", "."))
+    try:
+        parts = urlsplit(address)
+        local = parse_qs(parts.query).get("d", [""])[0]
+        file = local or unquote(parts.path)
+    except ValueError:  # brackets that are not of an address
+        file = address
+    steps = [s for s in PurePosixPath(file).parts if s not in ("/", "..", ".")]
+    steps = steps[-_MOST_STEPS:]
     for start in range(len(steps)):
         yield "/".join(steps[start:])
     if steps and _UPLOADED.match(steps[-1]):
@@ -122,10 +135,11 @@ def draw_regions(
             raise ValueError(f"a region of {width}x{height} is of another image")
         value = region.get("value")
         value = value if isinstance(value, dict) else {}
-        for label in value.get("brushlabels") or ():
-            if label not in ids:
+        for label in _list(value.get("brushlabels")):
+            if not isinstance(label, str) or label not in ids:
                 raise ValueError(f"the label {label!r} is no class")
-            painted = decode_brush(value.get("rle") or (), height=height, width=width)
+            code = _list(value.get("rle"))
+            painted = decode_brush(code, height=height, width=width)
             labels[painted] = ids[label]
     if labels is None:
         raise ValueError("it has no brush, so that its size is not known")

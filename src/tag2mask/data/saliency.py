@@ -10,8 +10,10 @@ from PIL import Image
 from tag2mask.artifacts.files import digest
 from tag2mask.artifacts.tables import ImageRecord
 from tag2mask.errors import DatasetError
+from tag2mask.pictures import BOMBS, UNREADABLE, refuse_bomb
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+_FORMATS = ("PNG", "JPEG")
 _GREY = ("L", "1")
 _MOST_NAMES = 3
 
@@ -73,14 +75,15 @@ class SaliencyFolder:
                 f"{self.folder / image.name}.png: there is no such saliency map"
             )
         try:
-            with Image.open(path) as picture:
+            with Image.open(path, formats=_FORMATS) as picture:
+                refuse_bomb(picture, Image.MAX_IMAGE_PIXELS)
                 if picture.mode not in _GREY:
                     raise DatasetError(
                         f"{path}: expected a saliency map of 8-bit grey, got mode "
                         f"{picture.mode}; save it as grey"
                     )
                 pixels = np.array(picture.convert("L"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
+        except (*UNREADABLE, *BOMBS) as e:
             raise DatasetError(
                 f"{path} cannot be read as a saliency map ({e}); replace it"
             ) from None

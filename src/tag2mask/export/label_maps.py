@@ -1,7 +1,7 @@
 """The label maps that are exported, and what belongs to them."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,9 +126,6 @@ def open_maps(source: Source, *, runtime: Runtime) -> LabelMaps:
     names = read_list(source.names) if source.names else list(labels)
     if not names:
         raise DatasetError(f"{source.labels}: there is no label map to export")
-    for name in names:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise DatasetError(f"{source.names}: {name!r} is no image's name")
     if source.classes is not None:
         class_names = with_background(
             read_class_names(source.classes), source=str(source.classes)

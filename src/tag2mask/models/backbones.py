@@ -144,7 +144,7 @@ def make_backbone(
         ModelError: If timm has no such model or it refuses an option, if the stride
             cannot be had, or if the weights are of another network.
     """
-    given = with_normalisation(dict(options or {}))
+    given = with_normalisation(refuse_loading(dict(options or {})))
     net: Any
     if name == RESNET38D:
         net = _make_resnet38d(weights, output_stride, given)
@@ -186,6 +186,24 @@ def _make_timm(
         raise ModelError(f"backbone {name} cannot be used with options {options}")
     net.reset_classifier(0)
     return net  # type: ignore[no-any-return]
+
+
+def refuse_loading(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options as they are, none of which may load or fetch a file.
+
+    They can come with a model's card, from anyone, and timm would run what a file of
+    its ``checkpoint_path`` holds.
+
+    Raises:
+        ModelError: Naming the option.
+    """
+    for key in options:
+        if key.startswith("pretrained") or key in ("checkpoint_path", "cache_dir"):
+            raise ModelError(
+                f"backbone_options.{key} is not taken: name files in `weights`, and "
+                f"mean and std by their names"
+            )
+    return options
 
 
 def with_normalisation(options: dict[str, Any]) -> dict[str, Any]:

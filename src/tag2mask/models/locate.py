@@ -57,15 +57,16 @@ def locate_segmenter(model: Path | str) -> Located:
     record = read_json(summary)
     try:
         folder = record["artifacts"]["segment"]
-        found = Located(Path(), record)
+        place = Path() if folder is None else summary.parent / folder
+        found = Located(place, record)
         _ = found.protocol
-    except (TypeError, LookupError):
+    except (TypeError, ValueError, LookupError):
         raise ModelError(f"{summary} is no summary of a run") from None
     if folder is None:
         raise ModelError(
             f"{summary}: this run has no segmenter yet; run its recipe to its end"
         )
-    return found._replace(folder=_require_whole((summary.parent / folder).resolve()))
+    return found._replace(folder=_require_whole(place.resolve()))
 
 
 def _require_whole(folder: Path) -> Path:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tag2mask.artifacts.files import read_json, write_json
+from tag2mask.artifacts.files import write_json
 from tag2mask.errors import ModelError
 from tag2mask.models.backbones import Backbone, make_backbone
 from tag2mask.models.deeplab import ASPP_RATES, LARGE_FOV_RATE, DeepLab
+from tag2mask.models.segmenter_card import read_card
 from tag2mask.models.transformer_segmenters import (
     Mask2Former,
     SegFormer,
@@ -18,14 +19,6 @@ from tag2mask.models.weights import load_module
 
 CARD = "model.json"
 WEIGHTS = "weights.safetensors"
-_DEEPLAB = {"backbone", "backbone_options", "output_stride", "dilate", "rates"}
-_NEEDED = {
-    "deeplab_v1": _DEEPLAB,
-    "deeplab_v2": _DEEPLAB,
-    "segformer": {"variant", "options"},
-    "mask2former": {"variant", "options", "backbone_options"},
-}
-"""What a card says of each network, beside ``network`` and ``class_names``."""
 _RATES = {"deeplab_v1": (LARGE_FOV_RATE,), "deeplab_v2": ASPP_RATES}
 _STRIDE_OF_RATES = 8
 
@@ -96,20 +89,7 @@ def load_segmenter(folder: Path | str) -> Segmenter:
         raise ModelError(
             f"{folder} holds no segmenter: expected {CARD} and {WEIGHTS} in it"
         )
-    card = read_json(folder / CARD)
-    known = card if isinstance(card, dict) else {}
-    needed = _NEEDED.get(str(known.get("network")), _DEEPLAB)
-    missing = (needed | {"network", "class_names"}) - set(known)
-    if missing:
-        raise ModelError(
-            f"{folder / CARD} is no card of a segmenter: it lacks "
-            f"{', '.join(sorted(missing))}"
-        )
-    if card["network"] not in _NEEDED:
-        raise ModelError(
-            f"{folder / CARD}: network {card['network']!r} is unknown; this version "
-            f"has {', '.join(_NEEDED)}"
-        )
+    card = read_card(folder / CARD)
     class_names = tuple(card["class_names"])
     network = _rebuild(card, num_classes=len(class_names))
     load_module(network, folder / WEIGHTS, name=f"{card['network']} of {folder}")

@@ -3,12 +3,11 @@
 Multi-seed aggregation, tables 4, 5 and 9 to 11; its tables 6 to 8 are studies.
 """
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tag2mask.artifacts.cells import csv_text
 from tag2mask.artifacts.files import read_json, whole_file
 from tag2mask.artifacts.work import latest_summary
 from tag2mask.errors import ArtifactError
@@ -17,6 +16,8 @@ from tag2mask.stages.report_tables import number
 
 MARKDOWN = "statistics.md"
 _DIGITS = 2
+_MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\|*_<`["})
+"""Names of classes are anybody's."""
 _HEADINGS = dict(
     zip(
         MARKS,
@@ -147,7 +148,10 @@ def write_statistics(tables: Sequence[Table], folder: Path) -> None:
     text = "\n".join(_as_markdown(table) for table in tables)
     for name, content in {
         MARKDOWN: text,
-        **{f"{table.name}.csv": _as_csv(table) for table in tables},
+        **{
+            f"{table.name}.csv": csv_text([table.headings, *table.rows])
+            for table in tables
+        },
     }.items():
         with whole_file(folder / name) as scratch:
             scratch.write_text(content, encoding="utf-8", newline="\n")
@@ -160,13 +164,8 @@ def cells(table: Table) -> Iterator[list[str]]:
 
 
 def _as_markdown(table: Table) -> str:
-    lines = [table.headings, ["---", *["---:"] * (len(table.headings) - 1)]]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in [*lines, *cells(table)])
+    rule = ["---", *["---:"] * (len(table.headings) - 1)]
+    rows = [[each.translate(_MARKDOWN_SIGNS) for each in row] for row in cells(table)]
+    lines = [table.headings, rule, *rows]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"## {table.title}\n\n{text}\n"
-
-
-def _as_csv(table: Table) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerows([table.headings, *table.rows])
-    return stream.getvalue()

@@ -1,7 +1,5 @@
 """What a study leaves: its table for people and for programs, and its figure."""
 
-import csv
-import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 from PIL import Image
 from rich.table import Table
 
+from tag2mask.artifacts.cells import csv_text
 from tag2mask.artifacts.files import whole_file, write_json
 from tag2mask.pipeline.study_chart import Spot, spread_chart
 from tag2mask.pipeline.study_classes import class_chart
@@ -120,21 +119,21 @@ def as_text_table(table: StudyTable) -> Table:
 def as_csv(table: StudyTable) -> str:
     """Return a line for each row, its scores by random seed and its protocol."""
     seeds = table.study.random_seeds
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        ["row", "group", "mean", "sd", "num_random_seeds", "quoted"]
-        + ["background_called_object"]
-        + [f"random_seed_{seed}" for seed in seeds]
-        + ["protocol"]
-    )
+    rows: list[list[object]] = [
+        [
+            *("row", "group", "mean", "sd", "num_random_seeds", "quoted"),
+            "background_called_object",
+            *(f"random_seed_{seed}" for seed in seeds),
+            "protocol",
+        ]
+    ]
     for line in table.lines:
         numbers = [line.mean, line.spread, len(line.results), line.quoted]
         numbers.append(line.false_positives)
         scores = [each.score["miou"] for each in line.results] or [None] * len(seeds)
         cells = [line.row.name, line.row.group, *numbers, *scores]
-        writer.writerow([*cells, _words(line.protocol)])
-    return stream.getvalue()
+        rows.append([*cells, _words(line.protocol)])
+    return csv_text(rows)
 
 
 def as_record(table: StudyTable, folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The application: its routes, what errors become, and how it ends."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.datastructures import UploadFile
 from starlette.staticfiles import StaticFiles
@@ -90,12 +92,25 @@ def make_app(
         (Tag2MaskError, HTTPStatus.INTERNAL_SERVER_ERROR),
     ):
         app.add_exception_handler(kind, _teller(status))
+    app.add_exception_handler(RequestValidationError, _tell_invalid)
     app.include_router(_make_router(service))
     app.include_router(label_studio.make_router(service))
     app.include_router(review.make_router(service))
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     app.add_middleware(Guard, limits=service.limits, token=token, hosts=hosts)
     return app
+
+
+async def _tell_invalid(_: Request, error: Exception) -> Response:
+    """Say what is wrong with a request without repeating it.
+
+    What was sent may be no JSON again: NaN, or half of a surrogate pair.
+    """
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    told = [{key: each[key] for key in ("type", "loc", "msg")} for each in found]
+    content = json.dumps({"detail": told})
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    return Response(content, status, media_type="application/json")
 
 
 def _teller(status: HTTPStatus) -> Any:  # noqa: ANN401

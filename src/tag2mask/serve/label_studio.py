@@ -166,7 +166,7 @@ def read_control(label_config: str) -> Control:
         raise DatasetError("the label config must not declare a document type")
     try:
         tree = ET.fromstring(label_config)
-    except ET.ParseError as error:
+    except (ET.ParseError, ValueError) as error:  # or half a surrogate pair
         raise DatasetError(f"the label config is no XML: {error}") from None
     images = {each.get("name"): each.get("value", "") for each in tree.iter("Image")}
     for brush in tree.iter("BrushLabels"):

@@ -57,7 +57,7 @@ class TaskImages(NamedTuple):
                 f"the image {address[:_SHOWN]!r} is not in the task, and nothing is "
                 f"fetched: start with --label-studio and the address of Label Studio"
             )
-        url = urljoin(f"{self.origin}/", address)
+        url = _join(self.origin, address)
         if _origin_of(url) != self.origin:
             raise DatasetError(
                 f"the image {address[:_SHOWN]!r} is not at {self.origin}; nothing is "
@@ -97,6 +97,14 @@ def check_origin(address: str) -> str:
             f"{address!r}"
         )
     return origin
+
+
+def _join(origin: str, address: str) -> str:
+    """Return an address as seen from an origin; empty if it is none."""
+    try:
+        return urljoin(f"{origin}/", address)
+    except ValueError:
+        return ""
 
 
 def _origin_of(url: str) -> str | None:

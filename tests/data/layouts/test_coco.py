@@ -1,6 +1,7 @@
 import pytest
 
 import fakes
+from tag2mask.data.coco_file import read_coco
 from tag2mask.data.layouts import Instances, Listed, list_coco
 from tag2mask.data.published import COCO_CLASSES
 from tag2mask.errors import DatasetError
@@ -167,3 +168,19 @@ def test_what_is_missing_is_named(root):
     (root / "annotations" / "instances_train2014.json").unlink()
     with pytest.raises(DatasetError, match=r"no annotation file .*data\.train\.annota"):
         listing(root)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/a.jpg", "../a.jpg", "a/../../b.jpg", "", ".", "a\nb.jpg", "\udce9.jpg"],
+)
+def test_a_file_name_that_is_no_path_below_is_refused(tmp_path, name):
+    root = fakes.write_coco(tmp_path)
+    path = root / "annotations" / "instances_train2014.json"
+
+    def change(content):
+        content["images"][0]["file_name"] = name
+
+    fakes.change_json(path, change)
+    with pytest.raises(DatasetError, match="is no path below an image folder"):
+        read_coco(path, key="its path")

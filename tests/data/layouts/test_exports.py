@@ -280,3 +280,23 @@ def test_problems_of_fiftyone_come_at_once(tmp_path):
         f": image 'gone' has no file in {root}/data",
         ": tag 'emu' of data/b.png is no class",
     ]
+
+
+@pytest.mark.parametrize("address", ["http://[", "//[::1/a.jpg", "http://a]/b.jpg"])
+def test_an_address_with_stray_brackets_is_a_problem_and_no_crash(tmp_path, address):
+    found = label_studio(fakes.write_label_studio(tmp_path, [fakes.task(address)]))
+    assert "has no file in" in found.problems[0]
+
+
+def test_a_path_of_many_steps_is_not_searched_for_ever():
+    found = list(possible_files("/a" * 100_000 + "/b.jpg"))
+    assert len(found) == 64
+    assert found[-1] == "b.jpg"
+
+
+@pytest.mark.parametrize("result", [5, True, "choices", {"type": "choices"}])
+def test_a_result_that_is_no_list_says_nothing(tmp_path, result):
+    task = fakes.task("a.jpg")
+    task["annotations"][0]["result"] = result
+    found = label_studio(fakes.write_label_studio(tmp_path, [task]))
+    assert [image.tags for image in found.images] == [()]

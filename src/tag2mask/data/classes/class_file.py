@@ -90,10 +90,10 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DatasetError(f"there is no file of classes {path}") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise DatasetError(f"{path} is not TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from None
+    except (ValueError, RecursionError) as error:  # also of numbers without end
+        raise DatasetError(f"{path} is not TOML: {error}") from None
 
 
 def _problems(entry: object) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tag2mask.errors import DatasetError
 from tag2mask.functional.shapes import MAX_CLASSES
+from tag2mask.pictures import is_plain_text
 
 BACKGROUND_NAME = "background"
 
@@ -31,7 +32,8 @@ def with_background(names: Sequence[str], *, source: str) -> tuple[str, ...]:
 
     Raises:
         DatasetError: If there is no class, one too many, one named twice, or one
-            without a name; background counts as named twice where it is not first.
+            without a name or with a control code in it; background counts as named
+            twice where it is not first.
     """
     given = tuple(names)
     objects = given[1:] if given[:1] == (BACKGROUND_NAME,) else given
@@ -41,6 +43,11 @@ def with_background(names: Sequence[str], *, source: str) -> tuple[str, ...]:
         raise DatasetError(f"{source}: there is no class in it; name at least one")
     if any(not name.strip() for name in objects):
         raise DatasetError(f"{source}: a class has no name")
+    if strange := [name for name in objects if not is_plain_text(name)]:
+        raise DatasetError(
+            f"{source}: the class {strange[0]!a} has a line break or another control "
+            f"code in its name; rename it"
+        )
     if twice == [BACKGROUND_NAME]:
         raise DatasetError(
             f"{source}: {BACKGROUND_NAME!r} may only be the first class, once; it is "
