@@ -79,8 +79,13 @@ def schemas(annotation):
 
 
 KNOBS = {path for path, _, _ in walk(Recipe)} | {"voters.NAME"}
-FREE = {path for path in KNOBS if path.endswith("options")}
-"""Tables whose keys are those of another library."""
+FREE = {
+    path
+    for path, key, owner in walk(Recipe)
+    if "dict[" in str(kind := owner.model_fields[key].annotation)
+    and not list(schemas(kind))
+}
+"""Tables whose keys are those of another library, or names of voters."""
 
 
 def is_knob(path):
