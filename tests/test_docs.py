@@ -79,7 +79,12 @@ def schemas(annotation):
 
 
 KNOBS = {path for path, _, _ in walk(Recipe)} | {"voters.NAME"}
-FREE = {path for path in KNOBS if path.endswith("options")} | {"vote.weights"}
+FREE = {
+    path
+    for path, key, owner in walk(Recipe)
+    if "dict[" in str(kind := owner.model_fields[key].annotation)
+    and not list(schemas(kind))
+}
 """Tables whose keys are those of another library, or names of voters."""
 
 
