@@ -305,7 +305,7 @@ def test_a_result_that_is_no_list_says_nothing(tmp_path, result):
 @pytest.mark.parametrize("size", [True, -4, 0, "4", None, 10**9])
 def test_a_size_that_is_none_is_not_drawn(size):
     region = {"type": "brushlabels", "original_height": size, "original_width": size}
-    with pytest.raises(ValueError, match="size|is of no photograph"):
+    with pytest.raises(ValueError, match=r"size|is of no photograph"):
         draw_regions([region], {"cat": 1})
     data = {"height": size, "width": size}
     assert task_size({"data": data}) is None
