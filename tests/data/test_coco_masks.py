@@ -128,7 +128,9 @@ def test_outline_that_is_none_is_named(path, outline, message):
     assert complaint(path, outline).startswith(message)
 
 
-@pytest.mark.parametrize("size", [{}, {"height": 0}, {"width": "12"}, {"width": 10**9}])
+@pytest.mark.parametrize(
+    "size", [{}, {"height": 0}, {"width": "12"}, {"width": True}, {"width": 10**9}]
+)
 def test_image_without_a_size_is_named(path, size):
     def change(content):
         content["images"][0].pop("height")

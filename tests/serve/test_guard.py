@@ -224,7 +224,8 @@ def test_a_password_that_is_no_ascii_is_a_wrong_one(locked):
     ],
 )
 def test_what_is_wrong_with_a_body_is_not_repeated(client, path, body):
-    answer = client.post(path, content=body)
+    headers = {"content-type": "application/json"}
+    answer = client.post(path, content=body, headers=headers)
     assert answer.status_code == 422
     assert {key for each in answer.json()["detail"] for key in each} == {
         "type",

@@ -86,6 +86,8 @@ class CocoMasks:
         """Return height and width, in pixels."""
         size = image.get("height"), image.get("width")
         match size:
+            case (bool(), _) | (_, bool()):  # a number to Python, none to numpy
+                pass
             case (int(height), int(width)) if min(size) > 0:
                 if height * width <= (Image.MAX_IMAGE_PIXELS or height * width):
                     return height, width

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
@@ -61,6 +61,11 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _is_count(value: object) -> TypeGuard[int]:
+    """Whether a value is a whole number; ``true`` is none, though Python adds it up."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def task_name(task: Mapping[str, Any]) -> str:
     """Return the name of a task's image: ``name`` of its data, or of its file.
 
@@ -82,7 +87,7 @@ def task_name(task: Mapping[str, Any]) -> str:
 def task_size(task: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return ``height`` and ``width`` of a task's data, if they are there."""
     height, width = task["data"].get("height"), task["data"].get("width")
-    if not isinstance(height, int) or not isinstance(width, int):
+    if not _is_count(height) or not _is_count(width):
         return None
     is_photograph = min(height, width) > 0 and height * width <= _MOST_PIXELS
     return (height, width) if is_photograph else None
@@ -149,7 +154,7 @@ def draw_regions(
 def _region_size(region: Mapping[str, Any]) -> tuple[int, int]:
     """Return height and width of the image that a region is of, in pixels."""
     height, width = region.get("original_height"), region.get("original_width")
-    if not isinstance(height, int) or not isinstance(width, int):
+    if not _is_count(height) or not _is_count(width):
         raise ValueError("a region has no size")
     if min(height, width) < 1 or height * width > _MOST_PIXELS:
         raise ValueError(f"a region of {width}x{height} pixels is of no photograph")

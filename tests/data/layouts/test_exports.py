@@ -5,7 +5,7 @@ import json
 import pytest
 
 import fakes
-from tag2mask.data.label_studio_file import possible_files
+from tag2mask.data.label_studio_file import draw_regions, possible_files, task_size
 from tag2mask.data.layouts import (
     Listed,
     list_cvat,
@@ -300,3 +300,23 @@ def test_a_result_that_is_no_list_says_nothing(tmp_path, result):
     task["annotations"][0]["result"] = result
     found = label_studio(fakes.write_label_studio(tmp_path, [task]))
     assert [image.tags for image in found.images] == [()]
+
+
+@pytest.mark.parametrize("size", [True, -4, 0, "4", None, 10**9])
+def test_a_size_that_is_none_is_not_drawn(size):
+    region = {"type": "brushlabels", "original_height": size, "original_width": size}
+    with pytest.raises(ValueError, match=r"size|is of no photograph"):
+        draw_regions([region], {"cat": 1})
+    data = {"height": size, "width": size}
+    assert task_size({"data": data}) is None
+
+
+@pytest.mark.parametrize("value", [5, {"brushlabels": 5}, {"brushlabels": [["cat"]]}])
+def test_a_brush_of_a_strange_shape_is_told(value):
+    sizes = {"original_height": 2, "original_width": 2}
+    region = {"type": "brushlabels", "value": value} | sizes
+    if value == {"brushlabels": [["cat"]]}:
+        with pytest.raises(ValueError, match="is no class"):
+            draw_regions([region], {"cat": 1})
+    else:
+        assert draw_regions([region], {"cat": 1}).tolist() == [[0, 0], [0, 0]]
