@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tag2mask.artifacts.cells import csv_text
 
-RUN = ("=1+1", "+1", "-cmd", "@SUM(A1)", "\t=1", "\r=1")
+RUN = ("=1+1", "+1", "-cmd", "@SUM(A1)", "\t=1")
 
 
 @pytest.mark.parametrize("text", RUN)
@@ -22,6 +22,10 @@ def test_a_formula_is_shown_and_not_run(text):
 def test_what_is_no_formula_stays_as_it_is(cell):
     ((found,),) = csv.reader(io.StringIO(csv_text([[cell]]), newline=""))
     assert found == ("" if cell is None else str(cell))
+
+
+def test_a_carriage_return_begins_no_cell():
+    assert csv_text([["\r=1"]]) == " =1\n"
 
 
 @given(st.lists(st.sampled_from([*RUN, "'=1+1", "''=1+1", "cat", "'"]), unique=True))

@@ -194,7 +194,7 @@ def test_multi_label_loss_by_hand():
     assert loss.item() == pytest.approx(0.720095, abs=1e-6)
 
 
-CARD = {
+STRANGE = {
     "network": "deeplab_v2",
     "class_names": ["background", "cat"],
     "backbone": "test_resnet",
@@ -224,7 +224,7 @@ CARD = {
     ],
 )
 def test_a_card_that_no_stage_wrote_is_told(tmp_path, change, said):
-    (tmp_path / "model.json").write_text(json.dumps(CARD | change))
+    (tmp_path / "model.json").write_text(json.dumps(STRANGE | change))
     with pytest.raises(ModelError, match=said):
         load_segmenter(tmp_path)
 
@@ -238,7 +238,7 @@ def test_a_card_cannot_have_a_pickle_run(tmp_path):
 
     torch.save(Evil(), tmp_path / "evil.pth")
     for key in ("checkpoint_path", "pretrained_cfg", "cache_dir"):
-        card = CARD | {"backbone_options": {key: str(tmp_path / "evil.pth")}}
+        card = STRANGE | {"backbone_options": {key: str(tmp_path / "evil.pth")}}
         (tmp_path / "model.json").write_text(json.dumps(card))
         with pytest.raises(ModelError, match=f"backbone_options.{key} is not taken"):
             load_segmenter(tmp_path)

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t")
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
@@ -12,7 +12,8 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
 
     A text that a spreadsheet would run as a formula gets an apostrophe in front, which
     spreadsheets take for "this is text"; so does one that begins with an apostrophe
-    and such a sign, lest two texts become one. Numbers stay as they are.
+    and such a sign, lest two texts become one. A carriage return, which would begin a
+    cell's line anew, becomes a blank. Numbers stay as they are.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -21,7 +22,7 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
 
 
 def _as_text(cell: object) -> object:
-    is_text = isinstance(cell, str)
-    if is_text and str(cell).lstrip("'").startswith(_FORMULA_STARTS):
-        return f"'{cell}"
-    return cell
+    if not isinstance(cell, str):
+        return cell
+    text = cell.replace("\r", " ")
+    return f"'{text}" if text.lstrip("'").startswith(_FORMULA_STARTS) else text

@@ -285,7 +285,7 @@ def test_problems_of_fiftyone_come_at_once(tmp_path):
 @pytest.mark.parametrize("address", ["http://[", "//[::1/a.jpg", "http://a]/b.jpg"])
 def test_an_address_with_stray_brackets_is_a_problem_and_no_crash(tmp_path, address):
     found = label_studio(fakes.write_label_studio(tmp_path, [fakes.task(address)]))
-    assert "has no file in" in found.problems[0]
+    assert found.problems  # no such file, or, where its last part is one, no class
 
 
 def test_a_path_of_many_steps_is_not_searched_for_ever():
