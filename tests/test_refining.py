@@ -226,6 +226,26 @@ def test_labels_of_a_vote_can_have_a_crf(refining, done):
     assert score["protocol"]["crf"] == "seeds"
 
 
+def test_a_vote_of_scores_reads_those_of_the_walk(refining, done):
+    alone = refining(
+        'vote={mode="scores", crf="none", voters=["a-0.1-1"], refine={method="none"}}'
+    )
+    summary = run(alone, done.work, runtime=RUNTIME, until="vote")
+    made = Done(done.work, summary)
+    voted = LabelFolder(made.folder("vote") / "labels")
+    walked = LabelFolder(done.folder("voters", "a-0.1-1", "refine") / "labels")
+    assert len(voted) == 8
+    assert all(torch.equal(voted[name], walked[name]) for name in voted)
+
+
+def test_where_no_voter_trains_a_vote_needs_a_backbone(refining):
+    voters = 'voters={t={method="text_cam", scales=[1.0, 1.2]}}'
+    with pytest.raises(RecipeError, match=r"vote\.refine: there is no trained network"):
+        refining(voters)
+    own = 'vote.refine.network={backbone="test_resnet", weights="none"}'
+    assert refining(voters, own).vote.refine.network.backbone == "test_resnet"
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -238,6 +258,10 @@ def test_labels_of_a_vote_can_have_a_crf(refining, done):
         (
             "voters.a.refine.labels={foreground=0.1, background=0.2}",
             r"background \(0\.2\) must not exceed foreground \(0\.1\)",
+        ),
+        (
+            'voters.t={method="text_cam", refine={method="irnet"}}',
+            r"voters\.t\.refine: there is no trained network .* give it one: voters\.t",
         ),
         ("voters.a.refine.walk.radius=0", r"voters\.a\.refine\.walk\.radius: "),
     ],

@@ -77,6 +77,29 @@ def test_backbones_of_other_kinds(name, output_stride, num_branches):
     assert irnet.edges(torch.rand(1, 3, 50, 70)).shape == (1, 13, 18)
 
 
+def test_resnet38d_gives_its_stages():
+    backbone = make_backbone(
+        "resnet38d", weights="none", output_stride=8, options={"width": 0.0625}
+    ).eval()
+    images = torch.rand(1, 3, 32, 48)
+    with torch.no_grad():
+        maps = backbone.net.forward_intermediates(
+            (images - backbone.mean) / backbone.std,
+            intermediates_only=True,
+            output_fmt="NCHW",
+        )
+        last = backbone(images)
+    # 128, 256, 512, 1024 and 4096 channels at a sixteenth; strides of 2 begin b2 to b4
+    assert [each.shape[1] for each in maps] == [8, 16, 32, 64, 256]
+    assert [each.shape[2] for each in maps] == [16, 8, 4, 4, 4]
+    torch.testing.assert_close(maps[-1], last)
+    assert len(network(backbone).edge.branches) == 5
+    with pytest.raises(ValueError, match="intermediates_only=True"):
+        backbone.net.forward_intermediates(
+            images, intermediates_only=False, output_fmt="NCHW"
+        )
+
+
 class WithoutStages(nn.Module):
     num_features = 4
 
