@@ -23,7 +23,7 @@ from tag2mask.export.onnx_model import Parity, compare, export_onnx
 from tag2mask.models.backbones import make_backbone
 from tag2mask.models.segmenters import Segmenter, make_network
 from tag2mask.models.standard import SameConv2d, in_standard_operators
-from tag2mask.models.transformer_segmenters import make_mask2former, make_segformer
+from tag2mask.models.transformer_segmenters import make_segformer
 
 
 def noise(height, width, seed=0):
@@ -93,6 +93,20 @@ def test_graph_that_computes_something_else_is_not_written(
     other = nn.Sequential(small.network, nn.Tanh())
     with pytest.raises(ModelError, match="does not compute what PyTorch does: logits"):
         export_onnx(small._replace(network=other), tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_graph_of_one_size_is_not_written(small, exported, tmp_path, monkeypatch):
+    def copy(_, path):
+        path.write_bytes(exported.path.read_bytes())
+
+    def refuse(*_):
+        raise ModelError("x.onnx takes no image of 97x130 pixels")
+
+    monkeypatch.setattr(onnx_model, "_write", copy)
+    monkeypatch.setattr(onnx_model.Predictor, "logits", refuse)
+    with pytest.raises(ModelError, match=r"small cannot .* any size: .* 97x130 pixels"):
+        export_onnx(small, tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -235,25 +249,13 @@ MIT = {
     "depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 16, 16],
     "num_attention_heads": [1, 1, 1, 1], "decoder_hidden_size": 16,
 }  # fmt: skip
-SWIN = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]}
-QUERIES = {
-    "feature_size": 64, "mask_feature_size": 32, "hidden_dim": 32, "num_queries": 5,
-    "encoder_layers": 1, "decoder_layers": 3, "encoder_feedforward_dim": 32,
-    "dim_feedforward": 32, "num_attention_heads": 2,
-}  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["segformer", "mask2former"])
-def test_transformers_are_exported(tmp_path, network):
+def test_segformer_is_exported(tmp_path):
     pytest.importorskip("transformers")
-    if network == "segformer":
-        made = make_segformer("b0", num_classes=3, options=MIT).eval()
-    else:
-        made = make_mask2former(
-            "swin-tiny", num_classes=3, options=QUERIES, backbone_options=SWIN
-        ).eval()
-    model = Segmenter(made, tuple("abc"), {"network": network})
+    made = make_segformer("b0", num_classes=3, options=MIT).eval()
+    model = Segmenter(made, tuple("abc"), {"network": "segformer"})
     found = export_onnx(model, tmp_path / "model.onnx")
     assert found.float32.greatest_difference <= 1e-3
     images = np.stack([noise(70, 45), noise(70, 45, 1)])

@@ -95,7 +95,7 @@ def export_onnx(
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "model.onnx")
         _write(model, path)
-        float32 = compare(network, Predictor(path), pictures)
+        float32 = _compare_exported(model, path, pictures)
         _refuse_other(float32)
         quantised = None
         if int8:
@@ -106,6 +106,18 @@ def export_onnx(
         with whole_file(out) as target:
             target.write_bytes(path.read_bytes())
     return Exported(out, float32, quantised)
+
+
+def _compare_exported(
+    model: Segmenter, path: Path, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]
+) -> Parity:
+    try:
+        return compare(model.network, Predictor(path), pictures)
+    except ModelError as error:  # of a size that was traced as a constant
+        raise ModelError(
+            f"{_name(model)} cannot be exported for images of any size: the graph is "
+            f"none ({error}); nothing was written"
+        ) from None
 
 
 @torch.inference_mode()
