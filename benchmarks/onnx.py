@@ -25,7 +25,8 @@ import torch  # noqa: E402
 from tag2mask import config  # noqa: E402
 from tag2mask.deploy import Predictor  # noqa: E402
 from tag2mask.engine.runtime import reuse_memory  # noqa: E402
-from tag2mask.export.onnx_model import draw_picture, export_onnx  # noqa: E402
+from tag2mask.export.onnx_model import export_onnx  # noqa: E402
+from tag2mask.export.pictures import draw_picture  # noqa: E402
 from tag2mask.models.backbones import make_backbone  # noqa: E402
 from tag2mask.models.locate import locate_segmenter  # noqa: E402
 from tag2mask.models.segmenters import (  # noqa: E402

@@ -20,6 +20,7 @@ from tag2mask.engine.inference import class_logits, to_batch
 from tag2mask.errors import DatasetError, ModelError
 from tag2mask.export import onnx_model
 from tag2mask.export.onnx_model import Parity, compare, export_onnx
+from tag2mask.export.pictures import SIZES, choose_pictures
 from tag2mask.models.backbones import make_backbone
 from tag2mask.models.segmenters import Segmenter, make_network
 from tag2mask.models.standard import SameConv2d, in_standard_operators
@@ -75,7 +76,7 @@ def test_int8_tells_what_it_loses(small, exported, tmp_path, monkeypatch):
     assert found.int8.greatest_difference > 1e-3
     predictor = Predictor(found.path)
     assert (
-        compare(small.network, predictor, onnx_model._pictures((), small.network))
+        compare(small.network, predictor, choose_pictures((), small.network))
         == found.int8
     )
     content = found.path.read_bytes()
@@ -134,13 +135,13 @@ def test_network_that_cannot_be_exported_is_told(small, tmp_path):
 
 def test_given_images_are_compared(tmp_path):
     fakes.write_picture(tmp_path / "in" / "a.png")
-    found = onnx_model._pictures([tmp_path / "in"], nn.Identity())
+    found = choose_pictures([tmp_path / "in"], nn.Identity())
     assert [each.shape for each in found] == [(8, 12, 3)]
 
 
 def test_generated_images_are_of_sizes_that_the_network_takes():
     def sizes(network):
-        return [each.shape[:2] for each in onnx_model._pictures((), network)]
+        return [each.shape[:2] for each in choose_pictures((), network)]
 
     class Patches(nn.Module):
         def forward(self, images):
@@ -151,7 +152,7 @@ def test_generated_images_are_of_sizes_that_the_network_takes():
         def forward(self, *_):
             raise ValueError("no")
 
-    assert sizes(nn.Identity()) == list(onnx_model.SIZES)
+    assert sizes(nn.Identity()) == list(SIZES)
     assert sizes(Patches()) == [(128, 160), (256, 256), (64, 64), (288, 384)]
     with pytest.raises(ModelError, match="the network takes no images of"):
         sizes(Refusing())
@@ -243,6 +244,8 @@ def test_deeplab_on_real_backbones_is_exported(tmp_path, backbone, options):
     expected = class_logits(network, batch, scales=(1.0,), flip=False).numpy()
     predictor = Predictor(tmp_path / "model.onnx", threads=1)
     np.testing.assert_allclose(predictor.logits(images), expected, atol=1e-3)
+    padded = (tmp_path / "model.onnx").read_bytes().count(b"SAME_UPPER")
+    assert padded == (5 if "pad_type" in options else 0)
 
 
 MIT = {

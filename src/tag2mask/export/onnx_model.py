@@ -17,21 +17,19 @@ from tag2mask.artifacts.files import whole_file
 from tag2mask.deploy import INPUT, LABELS, LOGITS, Predictor
 from tag2mask.engine.inference import class_logits, to_batch
 from tag2mask.errors import ModelError
+from tag2mask.export.pictures import REFUSALS, choose_pictures
+from tag2mask.export.same_padding import move_same_padding
 from tag2mask.models.locate import locate_segmenter
 from tag2mask.models.segmenters import Segmenter, load_segmenter
 from tag2mask.models.standard import in_standard_operators
-from tag2mask.pictures import find_images, read_image
 from tag2mask.segmentation import class_colours
 
 MOST_DIFFERENCE = 1e-3
 """Of a logit, between PyTorch and ONNX Runtime."""
 LEAST_EQUAL = 0.999
 """Share of pixels whose labels are those of PyTorch."""
-SIZES = ((97, 130), (256, 256), (33, 40), (288, 384))
-"""Height and width of the generated images: even, odd, small, as photographs are."""
 _TRACED = 64, 96
 _OPSET, _MOST_IMAGES, _PATCHES = 18, 20, 32
-_REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError)
 
 
 class Parity(NamedTuple):
@@ -91,7 +89,7 @@ def export_onnx(
     if not isinstance(model, Segmenter):
         model = load_segmenter(locate_segmenter(model).folder)
     network = model.network.cpu()
-    pictures = _pictures(images, network)
+    pictures = choose_pictures(images, network)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "model.onnx")
         _write(model, path)
@@ -181,14 +179,15 @@ def _write(model: Segmenter, path: Path) -> None:
                 dynamo=True,
                 verbose=False,
             )
-    except (torch.onnx.OnnxExporterError, *_REFUSALS) as error:
+    except (torch.onnx.OnnxExporterError, *REFUSALS) as error:
         raise ModelError(
             f"{_name(model)} cannot be exported for images of any size: "
-            f"{str(error).strip().partition(chr(10))[0]}"
+            f"{_first_line(error.__cause__ or error)}"
         ) from error
     if program is None:
         raise ModelError(f"{_name(model)}: the exporter gave nothing")
     program.save(str(path))
+    move_same_padding(path)
     _annotate(
         path,
         {
@@ -202,6 +201,10 @@ def _write(model: Segmenter, path: Path) -> None:
 
 def _name(model: Segmenter) -> str:
     return str(model.card.get("network", "the network"))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _quantise(source: Path, target: Path) -> None:
@@ -257,46 +260,6 @@ def _refuse_other(parity: Parity) -> None:
             f"{MOST_DIFFERENCE}; {100 * parity.equal_labels:.2f} % of the labels are "
             f"equal, expected {100 * LEAST_EQUAL} %; nothing was written"
         )
-
-
-def _pictures(
-    images: Sequence[Path], network: nn.Module
-) -> list[UInt8[np.ndarray, "_ _ 3"]]:
-    """Return the images to compare on; drawn ones are of sizes the network takes."""
-    if images:
-        files = list(find_images(images).values())[:_MOST_IMAGES]
-        return [read_image(file) for file in files]
-    even = [(_round_up(height), _round_up(width)) for height, width in SIZES]
-    for sizes in (SIZES, even):
-        drawn = [draw_picture(*size, random_seed=n) for n, size in enumerate(sizes)]
-        if all(_takes(network, picture) for picture in drawn):
-            return drawn
-    raise ModelError(f"the network takes no images of {even} pixels; give --images")
-
-
-def _round_up(side: int) -> int:
-    """Return a multiple of every patch and stride that networks usually have."""
-    return -(-side // _PATCHES) * _PATCHES
-
-
-@torch.inference_mode()
-def _takes(network: nn.Module, picture: UInt8[np.ndarray, "h w 3"]) -> bool:
-    try:
-        network(to_batch([torch.from_numpy(picture)], torch.device("cpu")))
-    except (AssertionError, *_REFUSALS):
-        return False
-    return True
-
-
-def draw_picture(
-    height: int, width: int, *, random_seed: int = 0
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Draw a picture of slopes of all colours, which is what networks see."""
-    rng = np.random.default_rng(random_seed)
-    coarse = torch.from_numpy(rng.random((1, 3, 9, 12), np.float32))
-    smooth = functional.interpolate(coarse, (height, width), mode="bicubic")
-    pixels = (255 * smooth.clamp(0, 1)).to(torch.uint8)[0].permute(1, 2, 0)
-    return np.ascontiguousarray(pixels.numpy())
 
 
 def _require_libraries() -> None:
