@@ -188,15 +188,17 @@ def _write(model: Segmenter, path: Path) -> None:
         raise ModelError(f"{_name(model)}: the exporter gave nothing")
     program.save(str(path))
     move_same_padding(path)
-    _annotate(
-        path,
-        {
-            "class_names": list(model.class_names),
-            "colours": class_colours(len(model.class_names)),
-            "card": dict(model.card),
-            "preprocessing": "none: image is RGB, uint8, batch x height x width x 3",
-        },
-    )
+    _annotate(path, _identity(model))
+
+
+def _identity(model: Segmenter) -> dict[str, Any]:
+    """Return what the file says of itself."""
+    return {
+        "class_names": list(model.class_names),
+        "colours": class_colours(len(model.class_names)),
+        "card": dict(model.card),
+        "preprocessing": "none: image is RGB, uint8, batch x height x width x 3",
+    }
 
 
 def _name(model: Segmenter) -> str:
