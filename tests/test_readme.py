@@ -48,6 +48,10 @@ FAKES = {
     "voc": fakes.write_voc,
     "coco": coco,
     "multi_hot": fakes.write_multi_hot,
+    "label_studio": fakes.write_label_studio,
+    "cvat": fakes.write_cvat,
+    "image_folder": fakes.write_image_folder,
+    "fiftyone": fakes.write_fiftyone,
 }
 ROWS = re.findall(r"^\| `(\w+)` \|.*\| (`.*`) \|$", README.read_text(), flags=re.M)
 
