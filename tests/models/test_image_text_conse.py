@@ -18,7 +18,7 @@ from tag2mask.errors import ModelError
 from tag2mask.functional.metrics import mean_average_precision
 from tag2mask.models.image_text import make_image_text_model
 from tag2mask.models.image_text.conse import Conse, load_conse, read_class_names
-from tag2mask.models.image_text.sentences import SentenceEncoder, load_sentence_encoder
+from tag2mask.models.image_text.sentences import load_sentence_encoder
 from tag2mask.testing import check_image_text_model
 
 SHARED = Path(__file__).parents[3] / "shared/data"
@@ -287,14 +287,6 @@ def test_precision_set_around_it_does_not_matter(small, variant):
             assert torch.equal(model.encode_texts(["a cat"]), text)
 
 
-def test_class_names_stay_on_disk(small, tmp_path, monkeypatch):
-    first = make_image_text_model("conse", text_cache=tmp_path, **small)
-    monkeypatch.setattr(SentenceEncoder, "encode_texts", lambda *_: 1 / 0)
-    again = make_image_text_model("conse", text_cache=tmp_path, **small)
-    assert torch.equal(first.label_vectors, again.label_vectors)
-    assert first.identity == again.identity
-
-
 def test_names_of_imagenet_come_from_timm(tmp_path):
     class Ones:
         identity = "ones"
@@ -392,7 +384,7 @@ PROMPTS = {
 @pytest.mark.parametrize(
     ("variant", "expected"), [("probabilities", 0.59), ("weights", 0.66)]
 )
-def test_tags_of_photographs_are_ranked(photographs, variant, expected, tmp_path):
+def test_tags_of_photographs_are_ranked(photographs, variant, expected):
     images, names, is_set = photographs
     (folder,) = SENTENCES.submodule_search_locations
     model = make_image_text_model(
@@ -402,7 +394,6 @@ def test_tags_of_photographs_are_ranked(photographs, variant, expected, tmp_path
         weights=str(SHARED / "weights/mobilenetv2_100.imagenet-int8deq.safetensors"),
         backbone_options={"pad_type": "same", "mean": 0.5, "std": 0.5},
         variant=variant,
-        text_cache=tmp_path,
     )
     texts = [f"a photo of a {PROMPTS.get(name, name)}." for name in names]
     normalised = (images - 0.5) / 0.5

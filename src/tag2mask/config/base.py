@@ -1,6 +1,7 @@
 """What every table of a recipe is, and the values that several tables share."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -11,6 +12,25 @@ class Schema(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False
     )
+
+
+def kind_told_by(key: str, otherwise: str) -> Callable[[Any], str]:
+    """Return what says of which kind a table is, for unions of tables.
+
+    Its name is ``KEY_of``, by which errors find the key again.
+
+    Args:
+        key: Of the table, that names its kind.
+        otherwise: The kind of a table that does not name it.
+    """
+
+    def kind_of(table: Any) -> str:  # noqa: ANN401
+        if isinstance(table, dict):
+            return str(table.get(key, otherwise))
+        return str(getattr(table, key, otherwise))
+
+    kind_of.__name__ = f"{key}_of"
+    return kind_of
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -1,7 +1,7 @@
 """The table ``[data]`` of a recipe: one class for each layout of a data set."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from tag2mask.config.base import Schema
+from tag2mask.config.base import Schema, kind_told_by
 
 Masks = Annotated[str | None, AfterValidator(lambda folder: folder or None)]
 DefaultMasks = Annotated[Masks, PlainSerializer(lambda folder: folder or "")]
@@ -246,12 +246,8 @@ Data = (
 )
 
 
-def layout_of(table: Any) -> str:  # noqa: ANN401
-    """Return the layout that a table names; one that names none is a folder."""
-    if isinstance(table, dict):
-        return str(table.get("layout", "folder"))
-    return str(getattr(table, "layout", "folder"))
-
+layout_of = kind_told_by("layout", "folder")
+"""The layout that a table names."""
 
 DataTable = Annotated[
     Annotated[FolderData, Tag("folder")]

@@ -1,6 +1,6 @@
 """Which image-text model teaches a voter, and what it is asked."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -11,7 +11,7 @@ from pydantic import (
     Tag,
 )
 
-from tag2mask.config.base import Precision, Schema
+from tag2mask.config.base import Precision, Schema, kind_told_by
 from tag2mask.data.classes import TEMPLATES, NamePreset, check_template
 
 
@@ -67,12 +67,8 @@ class TinyModel(Schema):
     """Another one, made from pairs of image and caption."""
 
 
-def adapter_of(table: Any) -> str:  # noqa: ANN401
-    """Return the adapter that a table names; one that names none is CLIP."""
-    if isinstance(table, dict):
-        return str(table.get("adapter", "clip"))
-    return str(getattr(table, "adapter", "clip"))
-
+adapter_of = kind_told_by("adapter", "clip")
+"""The adapter that a table names."""
 
 ImageText = ClipModel | OpenClipModel | ConseModel | TinyModel
 ImageTextTable = Annotated[

@@ -150,7 +150,7 @@ def _explain(item: ErrorDetails, table: Mapping[str, Any]) -> tuple[str, str]:
     """Return the key that an error is about, and what is wrong with it."""
     key = _typed(item["loc"], item["type"], table)
     if item["type"] == "union_tag_invalid":
-        # the functions that tell kinds apart are named after the key: layout_of()
+        # the functions that tell kinds apart are named after the key: see kind_told_by
         kind = item["ctx"]["discriminator"].partition("_of")[0]
         value, known = item["ctx"]["tag"], item["ctx"]["expected_tags"]
         names = [name.strip("'") for name in known.split(", ")]

@@ -3,7 +3,7 @@
 Every table of this kind names a method; without one labels stay as they are.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     Discriminator,
@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from tag2mask.config.base import Crf, Schema
+from tag2mask.config.base import Crf, Schema, kind_told_by
 from tag2mask.config.training import Course, Network
 
 Shrink = Literal[1, 2, 4]
@@ -133,12 +133,8 @@ VoterRefiner = Unrefined | LabelCrf | VoterIrnet
 VoteRefiner = Unrefined | LabelCrf | VoteIrnet
 
 
-def method_of_refiner(table: Any) -> str:  # noqa: ANN401
-    """Return the method that a table names, ``none`` where it names none."""
-    if isinstance(table, dict):
-        return str(table.get("method", "none"))
-    return str(getattr(table, "method", "none"))
-
+method_of_refiner = kind_told_by("method", "none")
+"""The method that a table of a refiner names."""
 
 VoterRefinerTable = Annotated[
     Annotated[Unrefined, Tag("none")]

@@ -1,6 +1,6 @@
 """Segmenters: which network learns from the labels, and by which loss."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     Discriminator,
@@ -11,7 +11,7 @@ from pydantic import (
     Tag,
 )
 
-from tag2mask.config.base import Fraction, Name, Scales
+from tag2mask.config.base import Fraction, Name, Scales, kind_told_by
 from tag2mask.config.training import Course, Training
 from tag2mask.models.transformer_segmenters import MitVariant, SwinVariant
 
@@ -126,12 +126,8 @@ class Mask2Former(Transformer):
 Segmenter = DeepLab | Segformer | Mask2Former
 
 
-def network_of(table: Any) -> str:  # noqa: ANN401
-    """Return the network that a table names; one that names none is DeepLabV2."""
-    if isinstance(table, dict):
-        return str(table.get("network", "deeplab_v2"))
-    return str(getattr(table, "network", "deeplab_v2"))
-
+network_of = kind_told_by("network", "deeplab_v2")
+"""The network that a table names."""
 
 SegmentTable = Annotated[
     Annotated[DeepLab, Tag("deeplab_v1")]

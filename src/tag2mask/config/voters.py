@@ -1,6 +1,6 @@
 """Voters: where a first label map of an image comes from."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     Discriminator,
@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from tag2mask.config.base import Dropouts, Fraction, Scales, Schema
+from tag2mask.config.base import Dropouts, Fraction, Scales, Schema, kind_told_by
 from tag2mask.config.image_text import (
     ClipModel,
     DenseImageTextTable,
@@ -256,12 +256,8 @@ TextVoter = CaCl | Clims | TextCam
 Voter = TrainedVoter | TextCam
 
 
-def method_of(table: Any) -> str:  # noqa: ANN401
-    """Return the method that a table names; one that names none is a classifier."""
-    if isinstance(table, dict):
-        return str(table.get("method", "classifier"))
-    return str(getattr(table, "method", "classifier"))
-
+method_of = kind_told_by("method", "classifier")
+"""The method that a table of a voter names."""
 
 VoterTable = Annotated[
     Annotated[Classifier, Tag("classifier")]

@@ -12,13 +12,11 @@ from tag2mask.models.image_text.protocol import (
     Precision,
 )
 from tag2mask.models.image_text.sentences import load_sentence_encoder
-from tag2mask.models.image_text.text_cache import TextCache
 from tag2mask.models.image_text.tiny import TinyImageText, load_tiny
 
 __all__ = [
     "DenseImageTextModel",
     "ImageTextModel",
-    "TextCache",
     "make_image_text_model",
 ]
 
@@ -29,7 +27,6 @@ def make_image_text_model(
     kind: ImageTextKind,
     *,
     precision: Precision = "32",
-    text_cache: Path | None = None,
     **settings: Any,  # noqa: ANN401
 ) -> Clip | OpenClip | Conse | TinyImageText:
     """Load an image-text model; it stays frozen and in evaluation mode.
@@ -37,7 +34,6 @@ def make_image_text_model(
     Args:
         kind: Which of them; each loads weights that its library or a file has.
         precision: Of the image encoder: ``bf16`` on hardware that has it.
-        text_cache: Folder in which vectors of class names stay between runs.
         settings: Those of ``load_clip``, ``load_open_clip``, ``load_conse`` or
             ``load_tiny``; for ``conse`` ``sentences`` is a name or folder for
             ``load_sentence_encoder``.
@@ -54,9 +50,7 @@ def make_image_text_model(
             return load_open_clip(precision=precision, **settings)
         case "conse":
             named = [settings.pop(key) for key in ("sentences",) if key in settings]
-            encoder = load_sentence_encoder(*named)
-            sentences = TextCache(encoder, text_cache) if text_cache else encoder
-            model = load_conse(sentences, **settings)
+            model = load_conse(load_sentence_encoder(*named), **settings)
             model.precision = precision
             return model
         case "tiny":

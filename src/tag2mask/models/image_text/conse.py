@@ -174,8 +174,7 @@ def load_conse(
     """Build a classifier, load its weights and put it together with an encoder.
 
     Args:
-        sentences: As ``load_sentence_encoder`` returns it; a ``TextCache`` around it
-            saves encoding the class names each time.
+        sentences: As ``load_sentence_encoder`` returns it.
         backbone: Image classifier, as ``timm.list_models()`` spells it.
         weights: ``hub`` (timm's pretrained weights), or a file with the classifier.
         backbone_options: Further arguments of ``timm.create_model``; ``mean`` and
