@@ -12,6 +12,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -348,7 +349,7 @@ def test_studies(root):
     from tag2mask.config.study_load import find_study, load_study
 
     path = root / "study.toml"
-    shipped = sorted(find_study(Path("toy")).parent.glob("*.toml"))
+    shipped = sorted(find_study(Path("irnet")).parent.glob("*.toml"))
 
     def act(content):
         path.write_bytes(content)
@@ -602,7 +603,7 @@ def test_addresses_and_headers(client, finished):
         method, path, tail, query, sent, body = found
         answer = client.request(
             method,
-            path + tail.replace("?", "").replace("#", "").replace("//", "/"),
+            path + quote(tail.replace("//", "/"), safe="/%"),
             params=query,
             headers=[
                 (k.encode(), v.encode("latin1", "ignore")) for k, v in sent.items()
