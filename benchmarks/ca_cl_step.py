@@ -17,7 +17,6 @@ import json
 import platform
 import resource
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -26,6 +25,7 @@ from typing import Any
 import torch
 from torch.nn.functional import interpolate
 
+from revision import commit
 from tag2mask import config
 from tag2mask.functional.clip_losses import ca_cl_losses
 from tag2mask.functional.image_text_pairs import (
@@ -191,11 +191,8 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=64, help="pairs_at_once")
     parser.add_argument("--ours", action="store_true", help="leave the ancestors out")
     given = parser.parse_args()
-    commit = ["git", "describe", "--always", "--dirty"]
     record = {
-        "commit": subprocess.run(
-            commit, capture_output=True, text=True, check=False
-        ).stdout.strip(),
+        "commit": commit(),
         "device": f"{given.device}, {platform.machine()}, {torch.get_num_threads()} "
         f"threads",
         "batch": f"{given.images} images of {given.crop} px",

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from revision import commit
 from tag2mask.engine.inference import activation_maps, to_batch
 from tag2mask.engine.runtime import reuse_memory
 from tag2mask.models.backbones import Backbone, make_backbone, timm
@@ -112,11 +113,8 @@ def main() -> None:
     for file in files:
         file.unlink()
     medians = {how: statistics.median(each) for how, each in times.items()}
-    commit = ["git", "describe", "--always", "--dirty"]
     record = {
-        "commit": subprocess.run(
-            commit, capture_output=True, text=True, check=False
-        ).stdout.strip(),
+        "commit": commit(),
         "device": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "seconds_per_image": {how: round(each, 3) for how, each in medians.items()},
         "ratio": round(medians["one by one"] / medians["batched"], 2),

@@ -27,7 +27,6 @@ import json
 import multiprocessing
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +39,7 @@ import torch
 import torch.nn.functional as nnf
 from PIL import Image
 
+from revision import commit
 from tag2mask.functional.crf import PRESETS, CrfPreset, dense_crf
 
 SIZE = (375, 500)
@@ -213,16 +213,9 @@ def main() -> None:
         measure(crfs, (make_scores(num), image, preset), options.repeats)
         for num in (5, NUM_VOC)
     ]
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     result: dict[str, object] = {
         "claim": "dense_crf against pydensecrf2, one thread, lattices included",
-        "commit": commit,
+        "commit": commit(),
         "device": platform.processor() or platform.machine(),
         "image": options.image.name if options.image else "synthetic",
         "size": SIZE,

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as nnf
-from crf import NUM_VOC, ours, resident, theirs
 from PIL import Image
 
+from crf import NUM_VOC, ours, resident, theirs
 from tag2mask.engine.runtime import reuse_memory
 from tag2mask.functional.crf import PRESETS, CrfPreset, scores_from_labels
 from tag2mask.functional.seeding import labels_from_scores

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from revision import commit
 from tag2mask import config
 from tag2mask.artifacts.cams import STRIDE, Cams, write_cams
 from tag2mask.artifacts.labels import LabelFolder, write_labels
@@ -116,13 +117,6 @@ def measure(root: Path, num_images: int) -> dict[str, float]:
             raise RuntimeError(done.stderr)
         peaks[stage] = float(done.stdout)
     return peaks
-
-
-def commit() -> str:
-    """Name the commit that is measured, marked if files differ from it."""
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def main() -> None:

@@ -18,7 +18,6 @@ import json
 import multiprocessing
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ import numpy as np
 import torch
 import torch.nn.functional as nnf
 
+from revision import commit
 from tag2mask.functional.random_walk import dense_transition, random_walk
 
 STEPS = 256
@@ -129,19 +129,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     device = platform.processor() or platform.machine()
     if options.device == "cuda":
         device = torch.cuda.get_device_name()
     result = {
         "claim": "random walk by a stencil against repeated squaring, one thread",
-        "commit": commit,
+        "commit": commit(),
         "device": device,
         "radius": 5,
         "beta": 10,

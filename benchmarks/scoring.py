@@ -11,13 +11,13 @@ scored in turn, so that memory stays small; they are larger than a core's cache.
 import json
 import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
+from revision import commit
 from tag2mask.functional.boundary import boundary_counts, boundary_iou
 from tag2mask.functional.metrics import (
     Bootstrap,
@@ -106,13 +106,6 @@ def timed(task: Callable[[], float]) -> dict[str, float]:
         "milliseconds_per_image": round(1000 * median / NUM_IMAGES, 4),
         "score": round(score, 6),
     }
-
-
-def commit() -> str:
-    """Name the commit that is measured, marked if files differ from it."""
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def main() -> None:

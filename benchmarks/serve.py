@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from revision import commit
 from tag2mask import config
 from tag2mask.data.images import decode_image
 from tag2mask.engine.runtime import default_workers, reuse_memory
@@ -245,12 +246,9 @@ def main() -> None:
         finally:
             status = server.end()
         loops.append(measure_loop(folder, given.seconds / 4))
-    commit = ["git", "describe", "--always", "--dirty"]
     record = {
         "benchmark": "serve",
-        "commit": subprocess.run(
-            commit, capture_output=True, text=True, check=False
-        ).stdout.strip(),
+        "commit": commit(),
         "device": f"{platform.machine()} CPU, {default_workers()} cores",
         "model": f"{BACKBONE}, {NUM_CLASSES} classes, {SIDE}x{SIDE * 3 // 4} pixels",
         "clients": given.clients,

@@ -17,6 +17,7 @@ import time
 
 import torch
 
+from revision import commit
 from tag2mask.engine.runtime import reuse_memory
 from tag2mask.models import backbones
 from tag2mask.models.cam_network import CamNetwork, multi_label_loss
@@ -56,11 +57,8 @@ def main() -> None:
             found += measured
     medians = {kind: statistics.median(found) for kind, found in times.items()}
     quarters = {kind: statistics.quantiles(found) for kind, found in times.items()}
-    commit = ["git", "describe", "--always", "--dirty"]
     record = {
-        "commit": subprocess.run(
-            commit, capture_output=True, text=True, check=False
-        ).stdout.strip(),
+        "commit": commit(),
         "device": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "ms_per_image": {kind: round(value, 1) for kind, value in medians.items()},
         "iqr": {kind: round(q[2] - q[0], 1) for kind, q in quarters.items()},

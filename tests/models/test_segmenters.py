@@ -215,6 +215,7 @@ STRANGE = {
         ({"backbone": ["resnet50"]}, "backbone must be a name"),
         ({"backbone_options": []}, "backbone_options must be a table"),
         ({"backbone_options": {"a": {}}}, "backbone_options must be a table"),
+        ({"backbone_options": {"..": []}}, "must be a table of numbers and texts, got"),
         ({"output_stride": 7}, "output_stride must be 8, 16 or 32"),
         ({"dilate": 1}, "dilate must be true or false"),
         ({"rates": [0]}, "rates must be whole numbers from 1 to 1024"),

@@ -52,6 +52,8 @@ def read_card(path: Path) -> dict[str, Any]:
 
 def _refuse_strange(card: Mapping[str, Any], network: str, path: Path) -> None:
     checks = {key: _CHECKS[key] for key in (*_NEEDED[network], "class_names")}
+    if network not in _VARIANTS:  # timm's backbones take no lists
+        checks["backbone_options"] = _PLAIN_OPTIONS
     for key, (expected, is_right) in checks.items():
         if not is_right(card[key]):
             raise ModelError(f"{path}: {key} must be {expected}, got {card[key]!r}")
@@ -88,6 +90,13 @@ def _are_options(value: object) -> bool:
     )
 
 
+def _are_plain_options(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    return all(isinstance(each, _PLAIN) for each in value.values())
+
+
+_PLAIN_OPTIONS = ("a table of numbers and texts", _are_plain_options)
 _OPTIONS = ("a table of numbers, texts and lists of them", _are_options)
 _CHECKS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "class_names": (f"1 to {MAX_CLASSES} names", _are_names),

@@ -1,4 +1,4 @@
-"""Time an exported segmenter: python benchmarks/onnx.py [MODEL].
+"""Time an exported segmenter: python benchmarks/exported.py [MODEL].
 
 Compares PyTorch eager (the network as it predicts here: one scale, channels last,
 folded batch norms, resized and argmax) with ONNX Runtime on the exported file, in one
@@ -10,31 +10,27 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-# this folder comes first there, and `import onnx` would find this file
-sys.path = [path for path in sys.path if Path(path).resolve() != Path(__file__).parent]
+import torch
 
-import torch  # noqa: E402
-
-from tag2mask import config  # noqa: E402
-from tag2mask.deploy import Predictor  # noqa: E402
-from tag2mask.engine.runtime import reuse_memory  # noqa: E402
-from tag2mask.export.onnx_model import export_onnx  # noqa: E402
-from tag2mask.export.pictures import draw_picture  # noqa: E402
-from tag2mask.models.backbones import make_backbone  # noqa: E402
-from tag2mask.models.locate import locate_segmenter  # noqa: E402
-from tag2mask.models.segmenters import (  # noqa: E402
+from revision import commit
+from tag2mask import config
+from tag2mask.deploy import Predictor
+from tag2mask.engine.runtime import reuse_memory
+from tag2mask.export.onnx_model import export_onnx
+from tag2mask.export.pictures import draw_picture
+from tag2mask.models.backbones import make_backbone
+from tag2mask.models.locate import locate_segmenter
+from tag2mask.models.segmenters import (
     Segmenter,
     load_segmenter,
     make_network,
 )
-from tag2mask.stages.predict import predict_labels  # noqa: E402
+from tag2mask.stages.predict import predict_labels
 
 _CLASSES = 21
 _WARM_UP = 3
@@ -105,10 +101,8 @@ def main() -> None:
                 times[name].append(spent)
     clock = quartiles([[spent for spent, _ in each] for each in times.values()])
     cpu = quartiles([[spent for _, spent in each] for each in times.values()])
-    commit = ["git", "describe", "--always", "--dirty"]
-    described = subprocess.run(commit, capture_output=True, text=True, check=False)
     record = {
-        "commit": described.stdout.strip(),
+        "commit": commit(),
         "device": f"{platform.machine()}, 1 thread",
         "model": f"{model.card.get('network')} on {model.card.get('backbone')}",
         "size": given.size,
