@@ -166,7 +166,7 @@ def test_override_of_what_is_no_key(recipe):
         ),
         (
             "alpha=1",
-            "alpha: there is no such key; did you mean voters.NAME.seed.alpha?",
+            "alpha: there is no such key; did you mean voters.NAME.seed.alpha or",
         ),
         ("qqq=1", "qqq: there is no such key"),
         ("segment.init_from=big", "segment.init_from names no voter: 'big'; there are"),

@@ -1,6 +1,7 @@
 """Refiners through the pipeline: before the vote, after it, killed and resumed."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -97,6 +98,8 @@ def test_all_is_finished_after_a_run(refining, done):
     [
         ("vote.refine.background=0.4", AFTER),
         ("vote.refine.walk.beta=3.0", AFTER),
+        ("vote.refine.walk.damping=0", AFTER),
+        ("vote.refine.alpha=3", AFTER),
         ("vote.refine.crf=seeds", AFTER),
         ("vote.refine.crf_shrink=2", AFTER),
         ("vote.refine.radius=3", AFTER | {"vote_irnet vote"}),
@@ -105,6 +108,7 @@ def test_all_is_finished_after_a_run(refining, done):
         ("voters.a.refine.background=0.4", BALLOTS),
         ("voters.a.refine.walk.steps=7", BALLOTS),
         ("voters.a.refine.labels.foreground=0.4", BALLOTS | NETWORKS),
+        ("voters.a.refine.labels.source=seeds", BALLOTS | NETWORKS),
         ("voters.a.refine.steps=2", BALLOTS | NETWORKS),
         (
             'voters.a.refine.network={backbone="test_resnet", weights="none"}',
@@ -145,6 +149,25 @@ def test_scores_say_how_labels_were_refined(done):
     assert found["vote", "vote"]["refine"] == "irnet"
     assert found["vote", "vote"]["crf"] == "none"
     assert found["vote_refine", "vote"]["refine"] == "irnet irnet"
+
+
+def test_seeds_teach_as_they_are(refining, done, tmp_path):
+    """And labels of a walk may have the background score that seeds have."""
+    work = tmp_path / "work"
+    shutil.copytree(done.work, work)
+    taught = refining("voters.a.refine.labels.source=seeds", "voters.a.refine.alpha=2")
+    summary = run(taught, work, runtime=RUNTIME, until="refine")
+    record = json.loads(summary.read_text())
+    made = Done(work, summary)
+    (voter, *_) = record["artifacts"]["voters"]
+    seeds, taught_by = (
+        LabelFolder(made.folder("voters", voter, stage) / "labels")
+        for stage in ("seed", "irnet")
+    )
+    assert list(taught_by) == list(seeds)
+    assert all(torch.equal(taught_by[name], seeds[name]) for name in seeds)
+    score = next(each for each in record["scores"] if each["stage"] == "refine")
+    assert "threshold" not in score["protocol"]
 
 
 def test_refined_labels_vote(done):

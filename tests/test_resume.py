@@ -176,22 +176,6 @@ def test_killed_at_twenty_random_times(finished, recipe_file, tmp_path):
     check_whole(work, results(finished.work))
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A disk of its own in memory, that can be made larger."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount here")
-    if done.returncode:
-        pytest.skip(f"a disk cannot be mounted: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def check_full_disk(finished, recipe_file, disk, shares, kills=()):
     """Let the disk hold some shares of a whole run, one after the other."""
     sizes = [path.stat().st_size for path in finished.work.rglob("*")]

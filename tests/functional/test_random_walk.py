@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tag2mask.functional.neighbourhood import pairs_within
 from tag2mask.functional.random_walk import (
+    Walk,
     affinity,
     dense_transition,
     random_walk,
@@ -227,7 +228,7 @@ def test_inputs_are_left_alone():
     scores, edges = make(6, 5)
     before = scores.clone(), edges.clone()
     random_walk(scores, edges, num_steps=3)
-    refine_cams(scores, edges, size=(24, 20), num_steps=3)
+    refine_cams(scores, edges, size=(24, 20), walk=Walk(num_steps=3))
     assert torch.equal(scores, before[0])
     assert torch.equal(edges, before[1])
 
@@ -274,11 +275,20 @@ def test_memory_at_160_by_160_with_6_classes():
 def test_refined_cams_by_hand():
     cams = torch.tensor([[[0.8, 0.0]], [[0.2, 0.4]]])
     edges = torch.tensor([[0.5, 0.0]])
-    found = refine_cams(cams, edges, size=(1, 2), radius=2, beta=1.0, num_steps=1)
+    found = refine_cams(cams, edges, size=(1, 2), walk=Walk(2, 1.0, 1))
     # cam (1 - edge) is (0.4, 0) and (0.1, 0.4); affinity 1/2, so each pixel is
     # (2 own + other) / 3: (0.8, 0.4) / 3 and (0.6, 0.9) / 3; the highest is 0.3
     expected = torch.tensor([[[0.8, 0.4]], [[0.6, 0.9]]]) / 0.9
     torch.testing.assert_close(found, expected)
+
+
+def test_refined_cams_are_damped_by_a_power_by_hand():
+    cams, edges = torch.tensor([[[0.8, 0.4]]]), torch.tensor([[0.75, 0.0]])
+    walks = [Walk(num_steps=0, damping=d) for d in (0.0, 0.5, 1.0)]
+    found = [refine_cams(cams, edges, size=(1, 2), walk=walk) for walk in walks]
+    # cam (1 - edge)^d is (0.8, 0.4), (0.8 / 2, 0.4), (0.8 / 4, 0.4)
+    expected = torch.tensor([[1.0, 0.5], [1.0, 1.0], [0.5, 1.0]])
+    torch.testing.assert_close(torch.stack(found)[:, 0, 0], expected)
 
 
 def test_refined_cams_reach_1_at_the_image_s_size():

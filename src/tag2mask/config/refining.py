@@ -47,6 +47,9 @@ class LabelCrf(Schema):
 class IrnetLabels(Schema):
     """Which pixels of activation maps IRNet learns from; the others are unknown."""
 
+    source: Literal["cams", "seeds"] = "cams"
+    """``cams``: two thresholds, as below [peer]. ``seeds``: the voter's seeds as they
+    are, for which the knobs below mean nothing; every pixel is known [ours]."""
     foreground: Annotated[float, Field(gt=0, lt=1)] = 0.30
     """Activation of a confident object, which a CRF of hard labels then moves [peer].
     """
@@ -80,6 +83,9 @@ class Walk(Schema):
     """Exponent of the affinity: the larger, the more a boundary stops [peer]."""
     steps: NonNegativeInt = 256
     """[peer]"""
+    damping: NonNegativeFloat = 1.0
+    """Scores are multiplied by (1 - edge) to this power before they walk, 1 [peer];
+    0 leaves them: objects a few pixels of the maps wide are all edge [ours]."""
 
 
 class Irnet(Course):
@@ -109,6 +115,8 @@ class Irnet(Course):
     """How far scores walk."""
     background: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Score of background beside those of the walk; 0.20 in CLIMS [peer]."""
+    alpha: PositiveFloat | None = None
+    """Background score (1 - max M)^alpha, as of seeds, in place of the constant."""
     crf: Crf = "none"
     """Of the walk's scores."""
     crf_shrink: Shrink = 1

@@ -7,6 +7,7 @@ ever built.
 """
 
 from types import EllipsisType
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -154,16 +155,31 @@ def walk_by_shifts(
     return before[here].clone()
 
 
+class Walk(NamedTuple):
+    """How far scores walk, by default as in the code of IRNet.
+
+    Attributes:
+        radius: See `random_walk`, as for the two below.
+        beta: See there.
+        num_steps: See there.
+        damping: Power of ``1 - edge`` that scores are multiplied by before they walk; 0
+            keeps objects that are a few pixels of the grid wide, all of them edge.
+    """
+
+    radius: int = 5
+    beta: float = 10.0
+    num_steps: int = 256
+    damping: float = 1.0
+
+
 def refine_cams(
     cams: Float[Tensor, "t h w"],
     edges: Float[Tensor, "h w"],
     *,
     size: tuple[int, int],
-    radius: int = 5,
-    beta: float = 10.0,
-    num_steps: int = 256,
+    walk: Walk = Walk(),  # noqa: B008
 ) -> Float[Tensor, "t h w"]:
-    """Walk ``cam * (1 - edge)`` and scale it so that one threshold fits all images.
+    """Walk ``cam (1 - edge)^damping`` and scale it so that one threshold fits all.
 
     Resized bilinearly to the image's size, pixel centres aligned, the highest value of
     all classes together is 1 (unlike those of activation maps, classes keep their
@@ -173,9 +189,7 @@ def refine_cams(
         cams: Activation maps of an image's tags on a grid, such as stride 4.
         edges: Probability of a class boundary on the same grid, in [0, 1].
         size: Rows and columns of the image.
-        radius: See `random_walk`, as for the two below.
-        beta: See there.
-        num_steps: See there.
+        walk: How far.
 
     Returns:
         Scores on the grid, small enough to be stored; maps of zeros stay zeros.
@@ -185,9 +199,13 @@ def refine_cams(
     """
     if len(cams) == 0:
         return cams.clone()
-    _check(cams, edges, num_steps)
+    _check(cams, edges, walk.num_steps)
     walked = random_walk(
-        cams * (1 - edges), edges, radius=radius, beta=beta, num_steps=num_steps
+        cams * (1 - edges) ** walk.damping,
+        edges,
+        radius=walk.radius,
+        beta=walk.beta,
+        num_steps=walk.num_steps,
     )
     resized = functional.interpolate(
         walked[None], size, mode="bilinear", align_corners=False

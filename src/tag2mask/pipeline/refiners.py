@@ -15,7 +15,7 @@ from tag2mask.pipeline.network_settings import network_settings
 from tag2mask.stages import irnet, irnet_labels, refine, vote
 from tag2mask.stages.segment_network import initialisation
 
-_WALKS = ("walk", "background", "crf", "crf_shrink")
+_WALKS = ("walk", "background", "alpha", "crf", "crf_shrink")
 """Knobs of IRNet that its training does not know."""
 
 
@@ -112,15 +112,17 @@ class RefinerMaker:
             return self._without_network(settings, material)
 
         def label(folder: Path) -> None:
-            irnet_labels.from_cams(
-                self.table(),
-                cams.folder / "cams",
-                settings.labels,
-                folder,
-                runtime=self.builder.runtime,
-            )
+            table, runtime = self.table(), self.builder.runtime
+            if settings.labels.source == "seeds":
+                irnet_labels.from_seeds(table, seeds.folder, folder, runtime=runtime)
+                return
+            maps, knobs = cams.folder / "cams", settings.labels
+            irnet_labels.from_cams(table, maps, knobs, folder, runtime=runtime)
 
-        learnt = self._irnet(settings, material, ("cam", cams), label)
+        source = ("cam", cams)
+        if settings.labels.source == "seeds":
+            source = ("seed", seeds)
+        learnt = self._irnet(settings, material, source, label)
         return Refined(learnt, self._refine(settings, material, learnt))
 
     def of_vote(
@@ -281,7 +283,9 @@ def refined_protocol(
             told["crf"] = " ".join([*before, settings.preset])
         case config.Irnet():
             # a walk begins with activation maps, which no CRF has seen
-            told |= {"crf": settings.crf, "threshold": settings.background}
+            told["crf"] = settings.crf
+            if settings.alpha is None:
+                told["threshold"] = settings.background
             if settings.network is not None:
                 own = initialisation(settings.network)
                 told["init"] = f"{protocol['init']}; IRNet on {own}"

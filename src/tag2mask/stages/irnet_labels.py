@@ -49,6 +49,19 @@ def from_cams(
     _write(index, label, folder, runtime)
 
 
+def from_seeds(index: Index, seeds: Path, folder: Path, *, runtime: Runtime) -> None:
+    """Write labels/IMAGE.png of a voter's seeds, as they are.
+
+    Args:
+        index: The images.
+        seeds: Folder of labels/.
+        folder: As above.
+        runtime: How many threads.
+    """
+    labels = LabelFolder(seeds / "labels")
+    _write(index, lambda image: labels[image.name], folder, runtime)
+
+
 def from_vote(
     index: Index, voted: Path, folder: Path, *, min_support: int, runtime: Runtime
 ) -> None:

@@ -17,7 +17,7 @@ from tag2mask.data.images import read_indexed
 from tag2mask.engine.map_images import for_each_image
 from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
-from tag2mask.functional.random_walk import refine_cams
+from tag2mask.functional.random_walk import Walk, refine_cams
 from tag2mask.functional.voting import count_support
 from tag2mask.stages.seed import LESS_MEMORY, seed_labels
 from tag2mask.stages.smoothing import smooth_labels
@@ -97,7 +97,8 @@ def mean_cams(folders: Sequence[Path], name: str) -> Cams:
 def seeding(settings: config.Irnet) -> config.Seeding:
     """Return how scores of a walk become labels, as those of activation maps do."""
     return config.Seeding(
-        background=settings.background,
+        alpha=settings.alpha,
+        background=settings.background if settings.alpha is None else None,
         crf=settings.crf,
         crf_shrink=settings.crf_shrink,
     )
@@ -129,7 +130,8 @@ def _walking(
     if evidence.edges is None:
         raise ValueError("a walk needs boundaries, got none")
     edges, device = evidence.edges, runtime.device
-    labelling = seeding(settings)
+    labelling, knobs = seeding(settings), settings.walk
+    walk = Walk(knobs.radius, knobs.beta, knobs.steps, knobs.damping)
 
     def label(image: ImageRecord) -> UInt8[Tensor, "h w"]:
         cams = mean_cams(evidence.cams, image.name)
@@ -137,9 +139,7 @@ def _walking(
             cams.maps.to(device),
             read_edges(edges, image.name).to(device),
             size=(image.height, image.width),
-            radius=settings.walk.radius,
-            beta=settings.walk.beta,
-            num_steps=settings.walk.steps,
+            walk=walk,
         )
         write_cams(scores, image.name, Cams(walked, cams.class_ids))
         pixels = torch.from_numpy(read_indexed(index, image))
