@@ -68,8 +68,13 @@ class Predictor:
             ValueError: If pixels are of another kind.
         """
         pixels = _pixels(image)
-        labels = self._run(LABELS, pixels[None])
+        labels = self.labels(pixels[None])
         return Segmentation(labels[0], self.class_names, pixels, self.palette)
+
+    def labels(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return class ids "b h w" of RGB images of one size, uint8 "b h w 3"."""
+        found: NDArray[np.uint8] = self._run(LABELS, images)
+        return found
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return logits "b k h w" at the size of RGB images, uint8 "b h w 3"."""

@@ -18,7 +18,8 @@ def serve(
         Path,
         typer.Argument(
             metavar="RUN_OR_MODEL",
-            help="summary.json of a run, its work folder, or a segment folder.",
+            help="summary.json of a run, its work folder, a segment folder, or an "
+            "exported model.onnx.",
         ),
     ],
     host: Annotated[

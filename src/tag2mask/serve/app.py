@@ -169,7 +169,7 @@ def _add_predict(router: APIRouter, service: Service) -> None:
                 HTTPStatus.NOT_ACCEPTABLE,
                 f"expected Accept to name one of {', '.join(MEDIA_TYPES.values())}",
             )
-        names = service.served.segmenter.class_names
+        names = service.served.class_names
         with service.place():
             data = await _read_image(request)
             answer = await service.answer(data, wants_probabilities=wanted == "npz")

@@ -105,7 +105,7 @@ async def _predict(service: Service, control: Control, task: Task) -> dict[str, 
         )
     data = await to_thread.run_sync(service.task_images.read, address)
     answer = await service.answer(data, wants_probabilities=True)
-    names = service.served.segmenter.class_names
+    names = service.served.class_names
     return await to_thread.run_sync(
         prediction_of, answer, names, control, service.model_version
     )

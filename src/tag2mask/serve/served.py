@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from tag2mask import config
 from tag2mask.artifacts.files import file_digest
 from tag2mask.artifacts.work import latest_summary
+from tag2mask.deploy import SUFFIX
 from tag2mask.errors import ModelError, Tag2MaskError
 from tag2mask.functional.palette import voc_palette
 from tag2mask.models.locate import locate_segmenter
@@ -18,7 +19,25 @@ from tag2mask.prediction import predict_settings, protocol_in_words
 from tag2mask.serve.worker import Answer, Question
 from tag2mask.stages.predict import pick_labels, predict_scores
 
-_VERSION_DIGITS = 12
+VERSION_DIGITS = 12
+
+
+class Served(Protocol):
+    """A model that answers questions."""
+
+    @property
+    def version(self) -> str:
+        """What tells it from others."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By class id, background first."""
+
+    def predict(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answer questions whose images are of one size."""
+
+    def described(self) -> dict[str, Any]:
+        """Return names, colours, card, protocol and scores as JSON values."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,11 @@ class ServedModel:
     device: torch.device
     version: str
     scores: tuple[Mapping[str, Any], ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By class id, background first."""
+        return self.segmenter.class_names
 
     def predict(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions whose images are of one size."""
@@ -60,19 +84,29 @@ class ServedModel:
 
     def described(self) -> dict[str, Any]:
         """Return names, colours, card, protocol and scores as JSON values."""
-        names = self.segmenter.class_names
         card = {k: v for k, v in self.segmenter.card.items() if k != "class_names"}
-        return {
-            "version": self.version,
-            "classes": [
-                {"id": number, "name": name, "colour": colour(number)}
-                for number, name in enumerate(names)
-            ],
-            "card": card,
-            "protocol": self.settings.model_dump(mode="json"),
-            "protocol_in_words": protocol_in_words(self.settings),
-            "scores": list(self.scores),
-        }
+        told = described(self.version, self.class_names, card, self.settings)
+        return told | {"scores": list(self.scores)}
+
+
+def described(
+    version: str,
+    class_names: Sequence[str],
+    card: Mapping[str, Any],
+    settings: config.Predict,
+) -> dict[str, Any]:
+    """Return what is known of a model without a run as JSON values."""
+    return {
+        "version": version,
+        "classes": [
+            {"id": number, "name": name, "colour": colour(number)}
+            for number, name in enumerate(class_names)
+        ],
+        "card": dict(card),
+        "protocol": settings.model_dump(mode="json"),
+        "protocol_in_words": protocol_in_words(settings),
+        "scores": [],
+    }
 
 
 def colour(class_id: int) -> str:
@@ -82,19 +116,19 @@ def colour(class_id: int) -> str:
 
 
 def find_summary(target: Path) -> Path | None:
-    """Return the summary of a run, None for the folder of a segmenter.
+    """Return the summary of a run, None for a segmenter by itself.
 
     Raises:
         ModelError: If the target is neither.
     """
-    if (target / CARD).exists():
+    if (target / CARD).exists() or target.suffix == SUFFIX:
         return None
     try:
         return latest_summary(target).resolve()
     except Tag2MaskError:
         raise ModelError(
             f"{target} cannot be served: expected summary.json of a run, its work "
-            f"folder, or a segment folder with {CARD}"
+            f"folder, a segment folder with {CARD}, or an exported *{SUFFIX}"
         ) from None
 
 
@@ -122,6 +156,6 @@ def open_model(
         segmenter,
         settings,
         device,
-        file_digest(found.folder / WEIGHTS)[:_VERSION_DIGITS],
+        file_digest(found.folder / WEIGHTS)[:VERSION_DIGITS],
         tuple(score for score in scores if score["stage"] == "predict"),
     )

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 import uvicorn
 
+from tag2mask.deploy import SUFFIX
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import ModelError, Tag2MaskError
 from tag2mask.serve.app import make_app
 from tag2mask.serve.gallery import open_gallery
 from tag2mask.serve.limits import Limits
-from tag2mask.serve.served import find_summary, open_model
+from tag2mask.serve.served import Served, find_summary, open_model
+from tag2mask.serve.served_onnx import open_onnx
 from tag2mask.serve.service import Service
 from tag2mask.serve.task_images import TaskImages, check_origin
 
@@ -59,7 +61,7 @@ def open_service(
     """Load what shall be served.
 
     Args:
-        target: summary.json, a work folder or a segment folder.
+        target: summary.json, a work folder, a segment folder or an exported model.
         changes: Keys of the recipe's table ``predict``.
         limits: Of what is taken in.
         task_images: Reads the images of Label Studio's tasks.
@@ -70,8 +72,12 @@ def open_service(
     """
     summary = find_summary(target)
     gallery = open_gallery(summary, runtime) if summary else None
+    model: Served | None
     try:
-        model = open_model(target, changes, device=runtime.device)
+        if target.suffix == SUFFIX:
+            model = open_onnx(target, changes, threads=runtime.workers)
+        else:
+            model = open_model(target, changes, device=runtime.device)
     except ModelError:
         if gallery is None:
             raise

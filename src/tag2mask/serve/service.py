@@ -16,7 +16,7 @@ from tag2mask.data.images import decode_image
 from tag2mask.errors import DatasetError, ModelError
 from tag2mask.serve.gallery import Gallery
 from tag2mask.serve.limits import Admission, Limits
-from tag2mask.serve.served import ServedModel
+from tag2mask.serve.served import Served
 from tag2mask.serve.task_images import TaskImages
 from tag2mask.serve.worker import Answer, ModelWorker, Question
 
@@ -38,13 +38,13 @@ class Service:
     """
 
     name: str
-    model: ServedModel | None
+    model: Served | None
     gallery: Gallery | None
     limits: Limits
     task_images: TaskImages
 
     @property
-    def served(self) -> ServedModel:
+    def served(self) -> Served:
         """Return the model.
 
         Raises:
