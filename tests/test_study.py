@@ -685,6 +685,17 @@ def test_the_study_of_irnet_shares_its_voters(world, tmp_path):
     assert made["IRNet after the vote, then a CRF"].count("vote_irnet") == 1
 
 
+def test_the_study_of_the_union_trains_each_method_once(world, tmp_path):
+    study = load_study(Path("union")).model_copy(update={"random_seeds": (0,)})
+    planned = plan_study(study, tmp_path, overrides=on(world))
+    trained = [
+        [artifact.stage for artifact in each.todo].count("localize") for each in planned
+    ]
+    # two classifiers, of which CA-CL starts from one; all of them for both methods
+    assert sum(trained) == 3
+    assert trained[-1] == 0
+
+
 @pytest.fixture(scope="module")
 def modules(world):
     """The plan of ca-cl-modules, artifacts by row."""
