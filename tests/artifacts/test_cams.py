@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tag2mask.artifacts import arrays
 from tag2mask.artifacts.cams import CamFolder, Cams, cam_path, read_cams, write_cams
 from tag2mask.errors import ArtifactError
 
@@ -72,6 +73,17 @@ def test_damaged_file_is_named_with_its_cure(tmp_path, damage):
         read_cams(tmp_path, "a")
 
 
+def test_arrays_that_would_swell_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "_MOST_BYTES", 2**20)
+    wide = np.zeros((1, 1024, 512), np.float16)  # 1 MiB, and its header
+    np.savez_compressed(tmp_path / "a.npz", maps=wide, class_ids=np.array([1]))
+    assert (tmp_path / "a.npz").stat().st_size < 2**14
+    with pytest.raises(
+        ArtifactError, match=r"a\.npz .* take \d+ bytes, at most 1048576"
+    ):
+        read_cams(tmp_path, "a")
+
+
 def test_best_score_and_its_class():
     maps = torch.tensor([[[0.2, 0.9]], [[0.2, 1.5]]])
     score, class_id = Cams(maps, (3, 20)).best_at(1, 2)
@@ -95,7 +107,7 @@ def test_a_folder_of_maps_is_a_mapping(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arrays",
+    "content",
     [
         {"maps": np.zeros((2, 3, 4)), "class_ids": np.array([1])},
         {"maps": np.zeros((3, 4)), "class_ids": np.array([1, 2, 3])},
@@ -106,8 +118,8 @@ def test_a_folder_of_maps_is_a_mapping(tmp_path):
         {"maps": np.zeros((1, 3, 4))},
     ],
 )
-def test_arrays_that_are_no_maps_are_told(tmp_path, arrays):
-    np.savez(tmp_path / "a.npz", **arrays)
+def test_arrays_that_are_no_maps_are_told(tmp_path, content):
+    np.savez(tmp_path / "a.npz", **content)
     with pytest.raises(ArtifactError, match="cannot be read as activation maps"):
         read_cams(tmp_path, "a")
 

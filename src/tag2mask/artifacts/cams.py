@@ -1,7 +1,5 @@
 """Activation maps on disk: float16 at stride 4, one npz without pickle per image."""
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,24 +10,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from tag2mask.artifacts.arrays import DAMAGED, open_arrays
 from tag2mask.artifacts.files import cure, is_scratch, whole_file
 from tag2mask.errors import ArtifactError
 from tag2mask.functional.shapes import IGNORE
 
 STRIDE = 4
-DAMAGED = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    RuntimeError,
-    MemoryError,
-    zlib.error,
-    zipfile.BadZipFile,
-)
-"""What numpy and zipfile make of a damaged file."""
 
 
 class Cams(NamedTuple):
@@ -117,8 +103,7 @@ def read_cams(folder: Path, name: str) -> Cams:
     """
     path = cam_path(folder, name)
     try:
-        # numpy leaves a file open that it cannot read
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        with open_arrays(path) as arrays:
             maps, class_ids = arrays["maps"], arrays["class_ids"]
             if maps.ndim != 3 or maps.shape[:1] != class_ids.shape:
                 raise ValueError(f"maps {maps.shape} are of classes {class_ids.shape}")

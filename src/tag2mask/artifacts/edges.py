@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tag2mask.artifacts.cams import DAMAGED
+from tag2mask.artifacts.arrays import DAMAGED, open_arrays
 from tag2mask.artifacts.files import cure, whole_file
 from tag2mask.errors import ArtifactError
 
@@ -31,8 +31,7 @@ def read_edges(folder: Path, name: str) -> Float[Tensor, "h w"]:
     """
     path = edge_path(folder, name)
     try:
-        # numpy leaves a file open that it cannot read
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        with open_arrays(path) as arrays:
             edges = arrays["edges"]
             if edges.ndim != 2:
                 raise ValueError(f"they are of shape {edges.shape}, expected h w")
