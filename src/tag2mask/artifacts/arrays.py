@@ -36,11 +36,8 @@ def open_arrays(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
             could be of any size. Other errors, here or in reading, are ``DAMAGED``.
     """
     # numpy leaves a file open that it cannot read
-    with path.open("rb") as stream:
-        with zipfile.ZipFile(stream) as archive:
-            size = sum(each.file_size for each in archive.infolist())
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        size = sum(each.file_size for each in arrays.zip.infolist())
         if size > _MOST_BYTES:
             raise ValueError(f"its arrays take {size} bytes, at most {_MOST_BYTES}")
-        stream.seek(0)
-        with np.load(stream, allow_pickle=False) as arrays:
-            yield arrays
+        yield arrays
