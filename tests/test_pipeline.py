@@ -50,7 +50,7 @@ def test_plan_computes_nothing(load, tmp_path):
     assert not (tmp_path / "work").exists()
     assert {step.state for step in steps} == {"to do"}
     others = {"truth", "prompts", "select", "irnet", "refine"}
-    others |= {"vote_irnet", "vote_refine"}
+    others |= {"vote_irnet", "vote_refine", "relabel", "retrain"}
     assert {step.stage for step in steps} == set(STAGES) - others
 
 

@@ -75,7 +75,8 @@ def small(tmp_path_factory):
 def test_eight_images_are_learnt_by_heart(small, tmp_path, name, record_property):
     index, masks, voted = small
     runtime = Runtime(workers=1)
-    segment.run(index, voted, SETTINGS[name], tmp_path, random_seed=0, runtime=runtime)
+    lesson = segment.Lesson(voted)
+    segment.run(index, lesson, SETTINGS[name], tmp_path, random_seed=0, runtime=runtime)
     network = load_segmenter(tmp_path).network
     right = labelled = 0
     for image in index.split("train"):

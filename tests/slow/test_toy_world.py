@@ -129,7 +129,7 @@ def test_noisy_pixels_teach_what_they_are_not(world, runtime, tmp_path):
             )
             segment.run(
                 index,
-                tmp_path / "vote" / part,
+                segment.Lesson(tmp_path / "vote" / part),
                 settings,
                 folder,
                 random_seed=random_seed,

@@ -53,6 +53,7 @@ def whole(recipe_file, tmp_path_factory):
     text += "[vote]\nselect = 'agreement'\n"
     text += IRNET.format(table="voters.a.refine")
     text += IRNET.format(table="vote.refine") + "min_support = 1\n"
+    text += "[segment.second_round]\n"
     folder = tmp_path_factory.mktemp("whole")
     path = folder / "whole.toml"
     path.write_text(text)

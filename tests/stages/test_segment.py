@@ -245,7 +245,7 @@ def trained(finished, recipe, folder, random_seed=0):
     index = Index(finished.folder("index"), recipe.data.root)
     segment.run(
         index,
-        finished.folder("vote"),
+        segment.Lesson(finished.folder("vote")),
         recipe.segment,
         folder,
         random_seed=random_seed,
@@ -338,7 +338,7 @@ def test_collapse_is_said_after_training(finished, load, tmp_path, monkeypatch):
     recipe = load("segment.steps=1")
     segment.run(
         Index(finished.folder("index"), recipe.data.root),
-        finished.folder("vote"),
+        segment.Lesson(finished.folder("vote")),
         recipe.segment,
         tmp_path,
         random_seed=0,

@@ -60,7 +60,7 @@ def trained(finished, recipe, folder):
     """Train on the vote of the finished run; return the weights."""
     segment.run(
         Index(finished.folder("index"), recipe.data.root),
-        finished.folder("vote"),
+        segment.Lesson(finished.folder("vote")),
         recipe.segment,
         folder,
         random_seed=0,

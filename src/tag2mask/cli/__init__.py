@@ -61,7 +61,8 @@ _TOY_TRAIN, _TOY_VAL = 400, 120
 
 Before = Literal["index", "prompts", "localize", "cam", "seed", "irnet", "refine"]
 ForLabels = Literal[Before, "truth", "vote", "vote_irnet", "vote_refine"]
-StageName = Literal[ForLabels, "segment", "predict", "evaluate", "report"]
+Trained = Literal["segment", "relabel", "retrain"]
+StageName = Literal[ForLabels, Trained, "predict", "evaluate", "report"]
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from tag2mask.config.image_text import (
 )
 from tag2mask.config.load import find_recipe, load_data, load_recipe, resolved
 from tag2mask.config.maps import CamInference, Seeding, TextViews
+from tag2mask.config.predicting import Predict, SecondRound
 from tag2mask.config.refining import (
     Irnet,
     IrnetLabels,
@@ -37,7 +38,7 @@ from tag2mask.config.refining import (
     VoterRefiner,
     Walk,
 )
-from tag2mask.config.schema import Evaluate, Predict, Recipe, Report, Vote
+from tag2mask.config.schema import Evaluate, Recipe, Report, Vote
 from tag2mask.config.segmenters import (
     DeepLab,
     Mask2Former,
@@ -100,6 +101,7 @@ __all__ = [
     "Saliency",
     "Schedule",
     "Schema",
+    "SecondRound",
     "Seeding",
     "Segformer",
     "Segment",

@@ -15,8 +15,9 @@ from pydantic import (
     model_validator,
 )
 
-from tag2mask.config.base import Crf, Fraction, Name, Precision, Scales, Schema
+from tag2mask.config.base import Crf, Fraction, Name, Schema
 from tag2mask.config.data_schema import DataTable
+from tag2mask.config.predicting import Predict
 from tag2mask.config.refining import (
     Irnet,
     Unrefined,
@@ -58,22 +59,6 @@ class Vote(Schema):
     refine: VoteRefinerTable = Unrefined()
     """What becomes of the voted labels. A pixel then has as much support as voters gave
     it the label that it ends with."""
-
-
-class Predict(Schema):
-    """The protocol of the last score.
-
-    The plain one (one scale, no mirror, no CRF) is always scored beside it.
-    """
-
-    scales: Scales = (1.0,)
-    """Factors of the image's own size."""
-    flip: bool = False
-    """Average with the mirror image of every scale."""
-    crf: Crf = "none"
-    """Preset of the dense CRF that moves labels to edges."""
-    precision: Precision = "32"
-    """Of the arithmetic of the network."""
 
 
 class Evaluate(Schema):
@@ -143,6 +128,15 @@ class Recipe(Schema):
         if isinstance(self.vote.refine, VoteIrnet):
             supports["vote.refine.min_support"] = self.vote.refine.min_support
         return supports
+
+    @model_validator(mode="after")
+    def _truth_is_not_mended(self) -> "Recipe":
+        if self.segment.labels == "truth" and self.segment.second_round is not None:
+            raise ValueError(
+                "segment.second_round labels anew what voters said; with "
+                "segment.labels = 'truth' leave it out and double segment.steps"
+            )
+        return self
 
     @model_validator(mode="after")
     def _irnets_have_a_backbone(self) -> "Recipe":

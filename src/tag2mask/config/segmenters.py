@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from tag2mask.config.base import Fraction, Name, Scales, kind_told_by
+from tag2mask.config.predicting import SecondRound
 from tag2mask.config.training import Course, Training
 from tag2mask.models.transformer_segmenters import MitVariant, SwinVariant
 
@@ -53,6 +54,9 @@ class Segment(Course):
     and that of the largest logit of all is added: 1, 0.75, 0.5 in DeepLab v2."""
     colour_jitter: NonNegativeFloat = 0.3
     """Greatest relative change of brightness, contrast and saturation [peer]."""
+    second_round: SecondRound | None = None
+    """If a table, even an empty one: the segmenter labels the train split anew, its
+    tags known, and learns as many steps again, from where it is [ours]."""
 
 
 class DeepLab(Segment, Training):

@@ -53,7 +53,7 @@ Axes = Annotated[
 class Score(Schema):
     """Which score of a run is shown; the run ends with its stage."""
 
-    stage: Literal["cam", "seed", "refine", "vote", "vote_refine", "predict"]
+    stage: Literal["cam", "seed", "refine", "vote", "vote_refine", "relabel", "predict"]
     """Whose score; the run ends with it."""
     subject: Text
     """Which one of that stage, as a run's table of scores names it: ``ca_cl-1``."""

@@ -188,12 +188,12 @@ def _of_run(source: Source) -> _Found:
     record, folder = read_json(source.labels), source.labels.parent
     try:
         made: Mapping[str, Any] = record["artifacts"]
-        subjects = {"vote": made["vote"], "vote_refine": made.get("vote_refine")}
-        subjects |= made["predict"]
+        roles = ("vote", "vote_refine", "relabel")
+        found = {role: made.get(role) for role in roles} | made["predict"]
         index = Index(folder / made["index"], Path(record["recipe"]["data"]["root"]))
     except (TypeError, LookupError):
         raise ArtifactError(f"{source.labels} is no summary of a run") from None
-    subjects = {name: path for name, path in subjects.items() if path is not None}
+    subjects = {name: path for name, path in found.items() if path is not None}
     if source.subject not in subjects:
         raise ArtifactError(
             f"{source.labels} has no label maps {source.subject!r}; there are "

@@ -23,6 +23,8 @@ Stage = Literal[
     "vote_irnet",
     "vote_refine",
     "segment",
+    "relabel",
+    "retrain",
     "predict",
     "evaluate",
     "proxies",

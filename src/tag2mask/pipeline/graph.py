@@ -14,13 +14,13 @@ from tag2mask.pipeline.electors import (
     open_electors,
     vote_inputs,
     vote_settings,
+    weight_of,
 )
-from tag2mask.pipeline.network_settings import network_settings
 from tag2mask.pipeline.refiners import UNREFINED, Refined, Voted
+from tag2mask.pipeline.segmenters import Jury, Segmented, SegmenterMaker
 from tag2mask.pipeline.selection import ask_selection, kept_voters, require_support
 from tag2mask.pipeline.voters import VoterArtifacts, VoterMaker
-from tag2mask.stages import index, predict, segment, truth, vote
-from tag2mask.stages.training import WEIGHTS
+from tag2mask.stages import index, predict, truth, vote
 
 PLAIN = config.Predict()
 
@@ -38,8 +38,11 @@ class Artifacts:
     refined: Refined = UNREFINED
     """What became of the vote."""
     labels: Artifact | None = None
-    """What the segmenter learns from."""
+    """What the segmenter learns from first."""
     segment: Artifact | None = None
+    """The segmenter, after its second round if it has one."""
+    relabelled: Artifact | None = None
+    """What that round learns from."""
     predictions: dict[str, Artifact] = field(default_factory=dict)
 
 
@@ -97,7 +100,7 @@ class Graph:
             self.made.vote = self._vote()
             self.made.refined = self._refine_vote(self.made.vote)
             self.made.labels = self.made.refined.labels or self.made.vote
-        self.made.segment = self._segment(self.made.labels)
+        self.made.segment, self.made.relabelled = self._segment(self.made.labels)
         self.made.predictions["plain"] = self._predict(self.made.segment, PLAIN)
         if recipe.predict != PLAIN:
             self.made.predictions["final"] = self._predict(
@@ -130,10 +133,9 @@ class Graph:
         inputs |= {"selection": selection} if selection is not None else {}
 
         def run(folder: Path) -> None:
-            voting = {name: chosen[name] for name in self.kept}
             vote.run(
                 self.index_table(),
-                open_electors(table, voting),
+                list(self._open_electors().values()),
                 table,
                 folder,
                 runtime=self.runtime,
@@ -146,24 +148,19 @@ class Graph:
         )
 
     def _refine_vote(self, voted: Artifact) -> Refined:
-        table, chosen = self.recipe.vote, self.made.electors
-
-        def electors() -> dict[str, vote.Elector]:
-            voting = {name: chosen[name] for name in self.kept}
-            return dict(zip(voting, open_electors(table, voting), strict=True))
-
+        chosen = self.made.electors
         trained = (
             (voter.settings, voter.localize)
             for voter in self.made.voters.values()
             if voter.localize is not None
         )
         return self._maker.refiners.of_vote(
-            table.refine,
+            self.recipe.vote.refine,
             Voted(
                 voted,
                 {name: each.cam for name, each in chosen.items()},
                 {name: each.ballot for name, each in chosen.items()},
-                electors,
+                self._open_electors,
             ),
             next(trained, None),
         )
@@ -186,32 +183,38 @@ class Graph:
             num_images=len(images),
         )
 
-    def _segment(self, labels: Artifact) -> Artifact:
+    def _segment(self, labels: Artifact) -> Segmented:
         table = self.recipe.segment
         if self.made.selection is not None and self.builder.wants("segment"):
             require_support(self.recipe, self.kept)
-        settings = network_settings(table) | {"random_seed": self.recipe.random_seed}
-        settings.pop("labels")  # the inputs say which
-        inputs = {"index": self.made.index, "labels": labels}
-        if (name := settings.pop("init_from", None)) is not None:
-            start = self._maker.first_training(name, self.recipe.voters[name])
-            inputs["init"] = start
-            settings.pop("weights")
-            weights = str(start.folder / WEIGHTS)
-            table = table.model_copy(update={"weights": weights})
-        return self.builder.make(
-            Request("segment", segment.VERSION, settings, inputs),
-            lambda folder: segment.run(
-                self.index_table(),
-                labels.folder,
-                table,
-                folder,
-                random_seed=self.recipe.random_seed,
-                runtime=self.runtime,
-            ),
-            subject=table.network,
-            num_images=table.steps * table.batch,
+        init = None
+        if (name := getattr(table, "init_from", None)) is not None:
+            init = self._maker.first_training(name, self.recipe.voters[name])
+        maker = SegmenterMaker(
+            self.builder,
+            self.made.index,
+            self.index_table,
+            len(self.listed("train")),
+            self.recipe.random_seed,
+            init,
         )
+        return maker.make(table, labels, self._jury())
+
+    def _jury(self) -> Jury | None:
+        chosen, table = self.made.electors, self.recipe.vote
+        if not chosen:
+            return None
+        return Jury(
+            {name: voter.ballot for name, voter in chosen.items()},
+            {name: weight_of(table, name, voter) for name, voter in chosen.items()},
+            lambda: list(self._open_electors().values()),
+        )
+
+    def _open_electors(self) -> dict[str, vote.Elector]:
+        """Return those who vote, once it is known."""
+        table = self.recipe.vote
+        voting = {name: self.made.electors[name] for name in self.kept}
+        return dict(zip(voting, open_electors(table, voting), strict=True))
 
     def _predict(self, trained: Artifact, settings: config.Predict) -> Artifact:
         split = self.test_split

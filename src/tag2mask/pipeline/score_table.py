@@ -38,6 +38,7 @@ def protocol_words(protocol: Mapping[str, Any]) -> list[str]:
     words += ["mirror"] * protocol["flip"]
     words += [f"CRF {protocol['crf']}"] * (protocol["crf"] != "none")
     words += [f"refined by {each}" for each in protocol.get("refine", "").split()]
+    words += ["second round"] * (protocol.get("rounds", 1) > 1)
     words += ["tags known"] * protocol["tags_at_test"]
     if "threshold" in protocol:
         kind = protocol.get("threshold_chosen", "fixed").replace("_", "-")

@@ -9,12 +9,17 @@ from tag2mask.artifacts.build import Artifact, Request
 from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.pipeline.graph import PLAIN, Graph
+from tag2mask.pipeline.protocols import (
+    Protocol,
+    ballot_protocol,
+    predict_protocol,
+    relabel_protocol,
+    seed_protocol,
+    vote_protocol,
+)
 from tag2mask.pipeline.refiners import refined_protocol
 from tag2mask.pipeline.voters import VoterArtifacts
 from tag2mask.stages import cam, evaluate, evaluate_vote, localize, proxies, truth
-from tag2mask.stages.segment_network import initialisation
-
-Protocol = dict[str, Any]
 
 
 class Scored(NamedTuple):
@@ -46,25 +51,29 @@ class Scoring:
 
     def make(self) -> None:
         """Ask for every score and proxy."""
-        made = self._graph.made
+        made, second = self._graph.made, self._recipe.segment.second_round
         for name, voter in made.voters.items():
             self._tag_map(voter)
             self._cam(name, voter)
-            self._labels("seed", name, voter.seed, self._seed_protocol(voter))
+            self._labels("seed", name, voter.seed, seed_protocol(voter))
             if (labels := voter.refined.labels) is not None:
-                self._labels("refine", name, labels, self._ballot_protocol(voter))
+                self._labels("refine", name, labels, ballot_protocol(voter))
         if made.vote is not None:
-            self._labels("vote", "vote", made.vote, self._vote_protocol())
+            self._labels("vote", "vote", made.vote, self._vote_protocol)
             if (labels := made.refined.labels) is not None:
                 protocol = refined_protocol(
-                    self._vote_protocol(), self._recipe.vote.refine
+                    self._vote_protocol, self._recipe.vote.refine
                 )
                 self._labels("vote_refine", "vote", labels, protocol)
             self._clean(made.refined.labels or made.vote)
             self._agreement(made.vote)
+        if made.relabelled is not None and second is not None:
+            protocol = relabel_protocol(self._recipe, second)
+            self._labels("relabel", "segmenter", made.relabelled, protocol)
         for name, prediction in made.predictions.items():
             used = PLAIN if name == "plain" else self._recipe.predict
-            self._labels("predict", name, prediction, self._predict_protocol(used))
+            protocol = predict_protocol(self._recipe, used, self._graph.test_split)
+            self._labels("predict", name, prediction, protocol)
             self._tag_recall(name, prediction)
 
     def read(self) -> Iterator[dict[str, Any]]:
@@ -160,7 +169,7 @@ class Scoring:
             "cam",
             subject,
             voter.cam,
-            self._seed_protocol(voter) | {"crf": "none"},
+            seed_protocol(voter) | {"crf": "none"},
             {"of": "cam", "cam_threshold": table.cam_threshold},
             lambda truth: evaluate.score_cams(
                 cams,
@@ -179,7 +188,7 @@ class Scoring:
             "vote",
             "clean pixels",
             voted,
-            self._vote_protocol(),
+            self._vote_protocol,
             {"of": "support"},
             lambda truth: evaluate_vote.score_support(
                 voted.folder, truth, num_voters=len(self._graph.kept), runtime=runtime
@@ -252,42 +261,7 @@ class Scoring:
             subject=f"predict {name}",
         )
 
-    def _seed_protocol(self, voter: VoterArtifacts) -> Protocol:
-        inference = voter.settings.cam
-        return {
-            "split": "train",
-            "scales": [round(voter.scale * each, 4) for each in inference.scales],
-            "flip": inference.flip,
-            "crf": voter.settings.seed.crf,
-            "tags_at_test": True,
-            "init": initialisation(voter.settings),
-        }
-
-    def _ballot_protocol(self, voter: VoterArtifacts) -> Protocol:
-        return refined_protocol(self._seed_protocol(voter), voter.settings.refine)
-
+    @property
     def _vote_protocol(self) -> Protocol:
-        made, table = self._graph.made, self._recipe.vote
-        voters = [self._ballot_protocol(made.voters[name]) for name in self._graph.kept]
-        refined = sorted({each["refine"] for each in voters if "refine" in each})
-        crfs = {table.crf} if table.mode == "scores" else {v["crf"] for v in voters}
-        chosen: Protocol = {"select": table.select} if table.select != "all" else {}
-        chosen |= {"refine": " ".join(refined)} if refined else {}
-        return chosen | {
-            "split": "train",
-            "scales": sorted({scale for each in voters for scale in each["scales"]}),
-            "flip": any(each["flip"] for each in voters),
-            "crf": " ".join(sorted(crfs)),
-            "tags_at_test": True,
-            "init": "; ".join(sorted({each["init"] for each in voters})),
-        }
-
-    def _predict_protocol(self, settings: config.Predict) -> Protocol:
-        return {
-            "split": self._graph.test_split,
-            "scales": list(settings.scales),
-            "flip": settings.flip,
-            "crf": settings.crf,
-            "tags_at_test": False,
-            "init": initialisation(self._recipe.segment),
-        }
+        voters = [self._graph.made.voters[name] for name in self._graph.kept]
+        return vote_protocol(self._recipe.vote, voters)

@@ -100,6 +100,7 @@ def _sources(graph: Graph, scoring: Scoring) -> report.Sources:
         ),
         vote=made.vote.folder if made.vote else None,
         refined=_report_refined(made.refined),
+        relabelled=made.relabelled.folder if made.relabelled else None,
         min_support=graph.recipe.segment.min_support,
         segment=made.segment.folder if made.segment else None,
         predictions={
@@ -184,6 +185,7 @@ def _paths(graph: Graph, made_report: Artifact, folder: Path) -> dict[str, Any]:
         **({"select": path(made.selection)} if made.selection else {}),
         "vote": path(made.vote),
         **{f"vote_{role}": each for role, each in refined(made.refined).items()},
+        **({"relabel": path(made.relabelled)} if made.relabelled else {}),
         "segment": path(made.segment),
         "predict": {name: path(each) for name, each in made.predictions.items()},
         "report": f"{report_folder}/{report.REPORT}" if report_folder else None,

@@ -20,7 +20,6 @@ from tag2mask.errors import ArtifactError
 from tag2mask.pipeline import read_run
 from tag2mask.serve.served import colour
 from tag2mask.stages.index import review_file
-from tag2mask.stages.report_panels import Voter
 from tag2mask.stages.report_pictures import (
     Layer,
     clean_layer,
@@ -29,6 +28,7 @@ from tag2mask.stages.report_pictures import (
     layer_png,
     photo_jpeg,
 )
+from tag2mask.stages.report_sources import Voter
 
 Marked = Literal["any", "unmarked", "marked"]
 
@@ -243,7 +243,7 @@ def open_gallery(summary: Path, runtime: Runtime) -> Gallery | None:
         )
         for name, voter in made["voters"].items()
     )
-    voted = folder(made.get("vote_refine") or made["vote"])
+    voted = folder(made.get("relabel") or made.get("vote_refine") or made["vote"])
     return Gallery(_sources(recipe, folder(made["index"]), voted, voters), runtime)
 
 

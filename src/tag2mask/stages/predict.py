@@ -1,6 +1,6 @@
 """Stage predict: label maps of images, by a trained segmenter."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,11 +40,7 @@ def run(
     *,
     runtime: Runtime,
 ) -> None:
-    """Write LABELS/NAME.png for every image, one at a time.
-
-    One image a step, so that the labels of an image do not depend on its company; on a
-    CPU, threads run the CRFs of the last few images while the network sees the next.
-    Images that have labels already are left alone.
+    """Write LABELS/NAME.png for every image; those that are there are left alone.
 
     Args:
         network: In evaluation mode.
@@ -54,26 +50,53 @@ def run(
         runtime: Where to compute.
     """
     done = LabelFolder(labels)
-    network.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def label(
+        image: Subject, pixels: UInt8[Tensor, "h w 3"], logits: Float[Tensor, "k h w"]
+    ) -> None:
+        refined = _refined(logits, pixels, settings)
+        write_labels(labels, image.name, pick_labels(refined))
+
     missing = [image for image in images if image.name not in done]
+    predict_each(network, missing, settings, label, runtime=runtime, title="predict")
+
+
+def predict_each(
+    network: nn.Module,
+    images: Sequence[Subject],
+    settings: config.Predict,
+    use: Callable[[Subject, UInt8[Tensor, "h w 3"], Float[Tensor, "k h w"]], None],
+    *,
+    runtime: Runtime,
+    title: str,
+) -> None:
+    """Hand the logits of every image to ``use``, one image at a time.
+
+    One image a step, so that the labels of an image do not depend on its company; on a
+    CPU, threads run the CRFs of the last few images while the network sees the next.
+
+    Args:
+        network: In evaluation mode.
+        images: What to predict.
+        settings: Scales, mirror and precision; the CRF is up to ``use``.
+        use: Takes an image, its RGB values and its logits, at its size.
+        runtime: Where to compute.
+        title: Of the progress.
+    """
+    network.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def read(image: Subject) -> UInt8[Tensor, "h w 3"]:
         return torch.from_numpy(read_image(image.path))
 
     def seen() -> Iterator[tuple[Subject, Tensor, Float[Tensor, "k h w"]]]:
-        for image, pixels in read_ahead(read, missing):
+        for image, pixels in read_ahead(read, images):
             logits = _logits(network, [pixels], settings, runtime.device)[0]
             yield image, pixels, logits
 
-    def label(step: tuple[Subject, Tensor, Float[Tensor, "k h w"]]) -> None:
-        image, pixels, logits = step
-        refined = _refined(logits, pixels, settings)
-        write_labels(labels, image.name, pick_labels(refined))
-
     on_cpu = runtime.device.type == "cpu" and settings.crf != "none"
     workers = runtime.workers if on_cpu else 1
-    with runtime.progress.task("predict", len(missing)) as advance:
-        for _ in in_threads(label, seen(), workers=workers):
+    with runtime.progress.task(title, len(images)) as advance:
+        for _ in in_threads(lambda step: use(*step), seen(), workers=workers):
             advance(1)
 
 

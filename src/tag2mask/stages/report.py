@@ -30,9 +30,6 @@ from tag2mask.stages.report_classes import (
 from tag2mask.stages.report_gallery import Gallery, choose_images, show_images
 from tag2mask.stages.report_panels import (
     Predictor,
-    Refined,
-    Sources,
-    Voter,
     make_panel,
     open_predictor,
     pick_for_show,
@@ -46,6 +43,7 @@ from tag2mask.stages.report_pictures import (
     strip,
 )
 from tag2mask.stages.report_recipe import toml_text
+from tag2mask.stages.report_sources import Refined, Sources, Voter
 from tag2mask.stages.report_tables import Content
 
 __all__ = [

@@ -9,10 +9,10 @@ from tag2mask.engine.runtime import Runtime
 from tag2mask.stages.report_classes import class_samples
 from tag2mask.stages.report_panels import (
     Predictor,
-    Sources,
     make_panel,
     pick_images,
 )
+from tag2mask.stages.report_sources import Sources
 from tag2mask.stages.report_tables import Content, worst_images
 from tag2mask.stages.report_views import PanelView, view_panel
 

@@ -1,7 +1,6 @@
 """Panels of the report: what every stage made of one image."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from tag2mask.artifacts.cams import cam_path, read_cams
 from tag2mask.artifacts.edges import edge_path, read_edges
 from tag2mask.artifacts.files import digest
 from tag2mask.artifacts.labels import LabelFolder
-from tag2mask.artifacts.tables import ImageRecord, Index
+from tag2mask.artifacts.tables import ImageRecord
 from tag2mask.data.images import read_indexed
 from tag2mask.data.masks import MaskFolder
 from tag2mask.engine.runtime import Runtime
@@ -27,66 +26,9 @@ from tag2mask.stages.report_pictures import (
     heat_layer,
     labels_layer,
 )
+from tag2mask.stages.report_sources import Sources
 
 Predictor = Callable[[UInt8[np.ndarray, "h w 3"]], UInt8[np.ndarray, "h w"]]
-
-
-class Refined(NamedTuple):
-    """What became of labels; None where nothing was asked for.
-
-    Attributes:
-        edges: Folder of ``artifacts.edges`` files.
-        folder: Of labels/, and of support/ after a vote.
-    """
-
-    edges: Path | None = None
-    folder: Path | None = None
-
-
-UNREFINED = Refined()
-
-
-class Voter(NamedTuple):
-    """What one voter made.
-
-    Attributes:
-        name: As in the scores.
-        cams: Folder of ``artifacts.cams`` files.
-        labels: Its seeds.
-        refined: What became of them.
-    """
-
-    name: str
-    cams: Path
-    labels: LabelFolder
-    refined: Refined = UNREFINED
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The artifacts that pictures are made of; None or empty where not made.
-
-    Attributes:
-        index: The images, their tags and classes.
-        voters: In the order in which they are shown.
-        vote: Folder with labels/ and support/.
-        min_support: Votes that make a pixel clean.
-        segment: Folder of the segmenter.
-        predictions: By name, such as ``plain``, of the images of ``test_split``.
-        test_split: ``val``, or ``train`` where there is no other.
-        masks: Ground truth; shown, never read for anything else.
-        refined: What became of the vote.
-    """
-
-    index: Index
-    voters: tuple[Voter, ...]
-    vote: Path | None
-    min_support: int
-    segment: Path | None
-    predictions: Mapping[str, LabelFolder]
-    test_split: str
-    masks: MaskFolder | None
-    refined: Refined = UNREFINED
 
 
 class Cell(NamedTuple):
@@ -264,8 +206,14 @@ def _vote_cells(sources: Sources, image: ImageRecord) -> Iterator[Cell]:
     labels, support = voted
     yield Cell("vote", f"{len(sources.voters)} voters", labels_layer(labels))
     yield from _edge_cells(sources.refined.edges, image, "of the vote")
-    yield from _refined_cells(sources.refined.folder, image, "vote")
-    labels, support = _vote_of(sources.refined.folder, image) or voted
+    learnt = voted
+    for folder, by in (
+        (sources.refined.folder, "vote"),
+        (sources.relabelled, "by the segmenter"),
+    ):
+        yield from _refined_cells(folder, image, by)
+        learnt = _vote_of(folder, image) or learnt
+    labels, support = learnt
     threshold = sources.min_support
     share = (support >= threshold).mean()
     yield Cell(

@@ -18,6 +18,7 @@ PROTOCOL = (
     ("flip", "flip"),
     ("crf", "CRF"),
     ("refine", "refined"),
+    ("rounds", "rounds"),
     ("tags_at_test", "tags at test"),
     ("threshold", "threshold"),
     ("init", "init"),
@@ -85,7 +86,12 @@ def number(value: float | None, digits: int = 1) -> str:
 
 def headlines(content: Content, min_support: int) -> list[Headline]:
     """Return the scores of segmenter and vote; the proxies where there are none."""
-    titles = {"predict": "Segmenter", "vote": "Vote", "vote_refine": "Refined vote"}
+    titles = {
+        "predict": "Segmenter",
+        "vote": "Vote",
+        "vote_refine": "Refined vote",
+        "relabel": "Relabelled",
+    }
     found = [
         Headline(
             f"{titles[score['stage']]}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from tag2mask.engine.runtime import Runtime
 from tag2mask.engine.training_log import read_log
 from tag2mask.functional.class_balance import logit_adjustment
 from tag2mask.functional.shapes import IGNORE
-from tag2mask.models.segmenters import write_card
+from tag2mask.models.segmenters import load_segmenter, write_card
 from tag2mask.stages.segment_losses import make_losses
 from tag2mask.stages.segment_network import build_network, model_card
 from tag2mask.stages.training import (
@@ -38,9 +39,21 @@ _FEW = 1 / 3
 every object is no large difference."""
 
 
+class Lesson(NamedTuple):
+    """What a segmenter learns from.
+
+    Attributes:
+        voted: Folder of labels/ and support/.
+        first: Folder of the same segmenter after a first round, to learn on from.
+    """
+
+    voted: Path
+    first: Path | None = None
+
+
 def run(
     index: Index,
-    voted: Path,
+    lesson: Lesson,
     settings: config.Segmenter,
     folder: Path,
     *,
@@ -51,7 +64,7 @@ def run(
 
     Args:
         index: The images, their tags and classes.
-        voted: Folder of labels/ and support/.
+        lesson: What it learns from.
         settings: Network, loss and training.
         folder: Where the segmenter goes.
         random_seed: Of weights, order, augmentation and complements.
@@ -59,14 +72,16 @@ def run(
     """
     seed_everything(random_seed)
     network = build_network(settings, num_classes=index.num_classes)
-    draw = _drawing(index, voted, augmentation(settings, network.backbone))
+    if lesson.first is not None:
+        network.load_state_dict(load_segmenter(lesson.first).network.state_dict())
+    draw = _drawing(index, lesson.voted, augmentation(settings, network.backbone))
     num_images = len(index.split("train"))
     write_card(folder, model_card(settings, index.class_names))
     train(
         network,
         make_losses(
             settings,
-            adjustment=_adjustment(index, voted, settings.logit_adjustment),
+            adjustment=_adjustment(index, lesson.voted, settings.logit_adjustment),
             random_seed=random_seed,
         ),
         Tickets(draw, num_images=num_images, random_seed=random_seed),

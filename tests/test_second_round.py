@@ -1,0 +1,233 @@
+"""A segmenter that labels its own images anew and learns on from them."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from tag2mask import Runtime, load_recipe, plan, run
+from tag2mask.artifacts.labels import LabelFolder
+from tag2mask.artifacts.tables import Index
+from tag2mask.config import SecondRound
+from tag2mask.data.images import read_indexed
+from tag2mask.errors import RecipeError
+from tag2mask.export.label_maps import Source, open_maps
+from tag2mask.functional.voting import count_support
+from tag2mask.models.segmenters import load_segmenter
+from tag2mask.models.weights import read_weights
+from tag2mask.pipeline.score_table import protocol_words
+from tag2mask.serve.gallery import open_gallery
+from tag2mask.stages.relabel import tagged_labels
+from test_resume import ALONE, check_whole, results, run_with_faults
+
+RUNTIME = Runtime(workers=1)
+TABLE = "segment.second_round={crf='none', flip=false}"
+LATER = {"retrain deeplab_v2", "predict plain", "predict final", "report",
+         "evaluate predict plain", "evaluate predict final",
+         "proxies predict plain", "proxies predict final"}  # fmt: skip
+BOTH = {"relabel", "evaluate relabel segmenter"} | LATER
+
+
+@pytest.fixture(scope="module")
+def twice_file(recipe_file, tmp_path_factory):
+    """The tiny recipe with a second round."""
+    text = recipe_file.read_text() + "\n[segment.second_round]\ncrf = 'none'\n"
+    path = tmp_path_factory.mktemp("twice") / "twice.toml"
+    path.write_text(text)
+    return path
+
+
+class Done:
+    def __init__(self, work, summary):
+        self.work = work
+        self.summary = summary
+        self.record = json.loads(summary.read_text())
+
+    def folder(self, role):
+        return (self.summary.parent / self.record["artifacts"][role]).resolve()
+
+
+@pytest.fixture(scope="module")
+def twice(twice_file, tmp_path_factory):
+    """That recipe, run once."""
+    torch.manual_seed(0)
+    work = tmp_path_factory.mktemp("twice-work") / "work"
+    recipe = load_recipe(twice_file)
+    return Done(work, run(recipe, work, runtime=RUNTIME, name="twice"))
+
+
+def todo(recipe, work):
+    steps = plan(recipe, work, name="twice")
+    return {f"{s.stage} {s.subject}".strip() for s in steps if s.state != "finished"}
+
+
+def run_on(recipe, work, tmp_path, until):
+    """Continue a finished run in a copy of its work folder."""
+    copy = shutil.copytree(work, tmp_path / "work")
+    return Done(copy, run(recipe, copy, runtime=RUNTIME, until=until))
+
+
+def logits(*rows):
+    """Return logits of one row of pixels, a list for each class."""
+    return torch.tensor(rows, dtype=torch.float32)[:, None]
+
+
+def test_no_pixel_gets_a_class_that_is_no_tag():
+    """Class 1 is best everywhere and no tag; of 0 and 2 the better one is taken."""
+    scores = logits([0.0, 2.0, 1.0], [9.0, 9.0, 9.0], [1.0, 0.0, 1.0])
+    image = torch.zeros(1, 3, 3, dtype=torch.uint8)
+    plain, cpu = SecondRound(crf="none"), torch.device("cpu")
+    found = tagged_labels(scores, (2,), image, plain, cpu)
+    assert found.tolist() == [[2, 0, 0]]  # of equal ones the first: background
+    assert tagged_labels(scores, (), image, plain, cpu).unique().tolist() == [0]
+
+
+def test_a_crf_moves_labels_to_edges_at_any_size():
+    """A pixel in doubt takes the side of its colour, also where the CRF is coarser."""
+    image = torch.zeros(16, 16, 3, dtype=torch.uint8)
+    image[:, 8:] = 255
+    scores = torch.zeros(2, 16, 16)
+    scores[0, :, :8], scores[1, :, 8:] = 3.0, 3.0
+    scores[0, 4, 12] = 5.0  # a hole
+    truth = (image[..., 0] > 0).to(torch.uint8)
+    for shrink in (1, 2):
+        settings = SecondRound(crf_shrink=shrink)
+        found = tagged_labels(scores, (1,), image, settings, torch.device("cpu"))
+        assert torch.equal(found, truth)
+    noise = torch.randint(0, 256, (16, 16, 3), dtype=torch.uint8)
+    fine, coarse = (
+        tagged_labels(
+            scores,
+            (1,),
+            noise,
+            SecondRound(crf="seeds", crf_shrink=shrink),
+            torch.device("cpu"),
+        )
+        for shrink in (1, 2)
+    )
+    assert not torch.equal(fine, coarse)
+    rough = tagged_labels(
+        scores, (1,), image, SecondRound(crf="none"), torch.device("cpu")
+    )
+    assert not torch.equal(rough, truth)
+
+
+def test_a_second_round_costs_no_new_vote_and_no_new_first_round(load, finished):
+    assert todo(load(TABLE), finished.work) == BOTH
+    assert "relabel" not in {s.stage for s in plan(load(), finished.work)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["scales=[0.5,1.0]", "flip=false", "crf=deeplab", "precision=bf16"],
+)
+def test_each_knob_makes_new_labels_and_leaves_the_first_round(
+    twice_file, twice, tmp_path, change
+):
+    changed = load_recipe(twice_file, [f"segment.second_round.{change}"])
+    assert todo(changed, twice.work) == BOTH
+    other = run_on(changed, twice.work, tmp_path, "relabel")
+    assert other.folder("segment").name != twice.folder("segment").name
+    if change != "precision=bf16":  # which need not change a label
+        one, two = (
+            LabelFolder(each.folder("relabel") / "labels") for each in (twice, other)
+        )
+        assert any(not torch.equal(one[name], two[name]) for name in one)
+
+
+def test_labels_are_those_of_the_first_segmenter_among_the_tags(
+    load, finished, tmp_path
+):
+    """And their support is that of the voters who agree with them."""
+    made = run_on(load(TABLE), finished.work, tmp_path, "relabel")
+    assert made.folder("segment").name == finished.folder("segment").name
+    network = load_segmenter(finished.folder("segment")).network
+    labels = LabelFolder(made.folder("relabel") / "labels")
+    support = LabelFolder(made.folder("relabel") / "support")
+    index = Index(finished.folder("index"), load().data.root)
+    voters = [
+        LabelFolder(finished.folder("voters", name, "seed") / "labels")
+        for name in finished.record["artifacts"]["voters"]
+    ]
+    assert sorted(labels) == sorted(image.name for image in index.split("train"))
+    for image in index.split("train"):
+        with torch.no_grad():
+            pixels = torch.from_numpy(read_indexed(index, image)).permute(2, 0, 1) / 255
+            logits = torch.nn.functional.interpolate(
+                network(pixels[None]),
+                (image.height, image.width),
+                mode="bilinear",
+                align_corners=False,
+            )[0].clone()
+        logits[[k for k in range(1, len(logits)) if k not in image.tags]] = -1e9
+        assert torch.equal(labels[image.name].long(), logits.argmax(0))
+        ballots = torch.stack([voter[image.name] for voter in voters])
+        expected = count_support(labels[image.name], ballots)
+        assert torch.equal(support[image.name], expected)
+
+
+def test_the_second_round_begins_where_the_first_ended(twice_file, twice, tmp_path):
+    still = load_recipe(twice_file, ["segment.learning_rate=1e-12"])
+    made = run_on(still, twice.work, tmp_path, "retrain")
+    weights = read_weights(made.folder("segment") / "weights.safetensors")
+    manifest = json.loads((made.folder("segment") / "manifest.json").read_text())
+    first = made.work / "segment" / manifest["inputs"]["first"]
+    begun = read_weights(first / "weights.safetensors")
+    learnt = [key for key in weights if "running" not in key and "num_b" not in key]
+    assert all(torch.allclose(weights[k], begun[k], atol=1e-6) for k in learnt)
+    moved = read_weights(twice.folder("segment") / "weights.safetensors")
+    assert any(not torch.allclose(moved[k], begun[k], atol=1e-6) for k in learnt)
+
+
+def test_scores_tell_of_the_second_round(twice):
+    found = {(s["stage"], s["subject"]): s["protocol"] for s in twice.record["scores"]}
+    relabelled = found["relabel", "segmenter"]
+    assert relabelled["split"] == "train"
+    assert relabelled["tags_at_test"] is True
+    assert (relabelled["crf"], relabelled["flip"]) == ("none", True)
+    assert relabelled["uses_truth"] is False
+    predicted = found["predict", "plain"]
+    assert predicted["rounds"] == 2
+    assert predicted["tags_at_test"] is False
+    assert "second round" in protocol_words(predicted)
+    assert "second round" not in protocol_words(relabelled)
+    page = twice.folder("report").read_text()
+    assert "Relabelled" in page
+    assert "by the segmenter" in page
+
+
+def test_relabelled_masks_are_exported_and_reviewed(twice):
+    maps = open_maps(Source(twice.summary, subject="relabel"), runtime=RUNTIME)
+    assert len(maps.names) == 8
+    gallery = open_gallery(twice.summary, runtime=RUNTIME)
+    support = LabelFolder(twice.folder("relabel") / "support")
+    for unanimous, image in gallery.entries:
+        assert unanimous == pytest.approx((support[image.name] == 4).float().mean())
+
+
+def test_until_stops_after_the_first_round(twice_file, tmp_path):
+    recipe = load_recipe(twice_file)
+    stages = list(dict.fromkeys(step.stage for step in plan(recipe, tmp_path)))
+    order = ["vote", "segment", "relabel", "retrain", "predict"]
+    assert [each for each in stages if each in order] == order
+
+
+KILLS = (
+    ("relabel", 1, "after"),  # support without labels
+    ("relabel", 5, "before"),
+    ("retrain", 2, "before"),
+    ("retrain", 3, "after"),
+)
+
+
+def test_killed_in_the_second_round_and_run_again(twice, twice_file, tmp_path):
+    kills = [("files", *kill) for kill in KILLS]
+    driven = run_with_faults(twice_file, tmp_path / "work", [*kills, ALONE])
+    assert driven.statuses == [-9] * len(kills) + [0]
+    check_whole(tmp_path / "work", results(twice.work))
+
+
+def test_the_truth_is_not_labelled_anew(load):
+    with pytest.raises(RecipeError, match=r"leave it out and double segment\.steps"):
+        load(TABLE, "segment.labels=truth")
