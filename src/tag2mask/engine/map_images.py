@@ -7,12 +7,11 @@ nothing is pickled, and memory holds a few images per worker however many there 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 
-from tag2mask.engine.runtime import Runtime
+from tag2mask.engine.runtime import Runtime, default_workers
 
 _AHEAD = 4
 
@@ -45,10 +44,30 @@ def map_images(
                 yield function(item)
                 advance(1)
             return
-        with _one_torch_thread():
-            for result in in_threads(function, items, workers=runtime.workers):
-                yield result
-                advance(1)
+        for result in in_single_threads(function, items, workers=runtime.workers):
+            yield result
+            advance(1)
+
+
+def in_single_threads(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int | None = None,
+) -> Iterator[Result]:
+    """Yield as ``in_threads`` does, while torch has one thread in each of them.
+
+    Args:
+        function: Must be safe to call from several threads at once.
+        items: One for each image.
+        workers: How many threads; None: one for each core.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # else it starts a pool of its own in every worker
+    try:
+        yield from in_threads(function, items, workers=workers or default_workers())
+    finally:
+        torch.set_num_threads(before)
 
 
 def in_threads(
@@ -94,14 +113,3 @@ def read_ahead(
             for later in items[number + len(pending) : number + 2]:
                 pending.append(pool.submit(read, later))
             yield item, pending.popleft().result()
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Keep torch from starting a pool of its own in every worker."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

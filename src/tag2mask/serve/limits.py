@@ -22,7 +22,7 @@ class Limits:
         pixels: Width times height of one image.
         body_seconds: Until the whole body must have arrived.
         queue: Requests for predictions that are under way at once; more get a 429.
-        batch: Images of one size that the network sees at once.
+        batch: Images of one size that are predicted together: at once, or side by side.
         batch_pixels: Pixels of such a batch; one image may have more.
     """
 
