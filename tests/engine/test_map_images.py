@@ -11,6 +11,7 @@ from tag2mask.engine.map_images import (
     in_threads,
     map_images,
     read_ahead,
+    see_each,
 )
 from tag2mask.engine.progress import Progress
 from tag2mask.engine.runtime import Runtime
@@ -155,3 +156,17 @@ def test_an_error_in_a_thread_stops_the_rest():
     with pytest.raises(ValueError, match="three"):
         next(found)
     assert len(made) < 20
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_see_each_hands_over_what_was_read(device):
+    """An item a thread on a CPU; on another device in turn, one item read ahead."""
+    seen = []
+    see_each(
+        str,
+        lambda item, text: seen.append((item, text)),
+        [1, 2, 3],
+        runtime=Runtime(device=torch.device(device), workers=3),
+        title="test",
+    )
+    assert sorted(seen) == [(1, "1"), (2, "2"), (3, "3")]

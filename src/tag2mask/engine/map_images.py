@@ -103,6 +103,39 @@ def for_each_image(
         pass
 
 
+def see_each(
+    read: Callable[[Item], Result],
+    see: Callable[[Item, Result], None],
+    items: Sequence[Item],
+    *,
+    runtime: Runtime,
+    title: str,
+) -> None:
+    """Call ``see(item, read(item))`` for each item, where ``see`` asks a network.
+
+    On a CPU an item a thread: faster than one item by all threads of torch (51 ms by
+    one, 38 by two: a MobileNetV2 at 384x288). On a GPU in turn, reading the next one
+    meanwhile.
+
+    Args:
+        read: Reads images from disk.
+        see: On a CPU it must be safe to call from several threads at once, unless there
+            is one worker.
+        items: One for each image, or batch of images.
+        runtime: Where, and how many threads.
+        title: Names the work in the progress display.
+    """
+    if runtime.device.type == "cpu":
+        for_each_image(
+            lambda item: see(item, read(item)), items, runtime=runtime, title=title
+        )
+        return
+    with runtime.progress.task(title, len(items)) as advance:
+        for item, content in read_ahead(read, items):
+            see(item, content)
+            advance(1)
+
+
 def read_ahead(
     read: Callable[[Item], Result], items: Sequence[Item]
 ) -> Iterator[tuple[Item, Result]]:

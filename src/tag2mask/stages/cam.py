@@ -1,6 +1,7 @@
 """Stage cam: activation maps of the train split, read off a network."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.data.images import read_indexed
 from tag2mask.engine.inference import activation_maps, batches_by_size, to_batch
-from tag2mask.engine.map_images import map_images, read_ahead
+from tag2mask.engine.map_images import map_images, see_each
 from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.thresholds import otsu_threshold
@@ -26,7 +27,8 @@ _NUM_BINS = 200
 _LESS_MEMORY = (
     "set voters' cam.precision = 'bf16', lower cam.scales, or use --device cpu"
 )
-_PIXELS_PER_BATCH = {"cpu": 400_000, "cuda": 4_000_000}
+_PIXELS_PER_BATCH = {"cpu": 1, "cuda": 4_000_000}
+"""On a CPU an image a batch: more are not faster."""
 
 
 def run(
@@ -52,14 +54,14 @@ def run(
 
     # an image-text model has a precision of its own
     bf16 = isinstance(settings, config.CamInference) and settings.precision == "bf16"
-    with (
-        runtime.progress.task("cam", sum(map(len, batches))) as advance,
-        torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
-        explain_full_memory(_LESS_MEMORY),
-    ):
-        for batch, pixels in read_ahead(read, batches):
-            if isinstance(network, MonteCarloCam):
-                network.look_at([image.name for image in batch])
+
+    def see(batch: tuple[ImageRecord, ...], pixels: list[torch.Tensor]) -> None:
+        if isinstance(network, MonteCarloCam):
+            network.look_at([image.name for image in batch])
+        with (
+            torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
+            explain_full_memory(_LESS_MEMORY),
+        ):
             maps = activation_maps(
                 network.logit_maps,
                 to_batch(pixels, device),
@@ -68,10 +70,15 @@ def run(
                 contrast=settings.contrast,
                 stride=STRIDE,
             )
-            for image, each in zip(batch, maps.float().cpu(), strict=True):
-                tagged = each[[tag - 1 for tag in image.tags]]
-                write_cams(cams, image.name, Cams(tagged, image.tags))
-            advance(len(batch))
+        for image, each in zip(batch, maps.float().cpu(), strict=True):
+            tagged = each[[tag - 1 for tag in image.tags]]
+            write_cams(cams, image.name, Cams(tagged, image.tags))
+
+    # it knows whose masks to draw: one batch at a time
+    turns = (
+        replace(runtime, workers=1) if isinstance(network, MonteCarloCam) else runtime
+    )
+    see_each(read, see, batches, runtime=turns, title="cam")
     threshold = label_free_threshold(index, cams, runtime=runtime)
     write_json(folder / THRESHOLD, {"otsu": threshold})
 

@@ -16,7 +16,7 @@ from tag2mask.data.images import read_indexed
 from tag2mask.data.sampling import Tickets
 from tag2mask.engine.inference import batches_by_size, to_batch
 from tag2mask.engine.loop import Batch, Losses
-from tag2mask.engine.map_images import read_ahead
+from tag2mask.engine.map_images import see_each
 from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.affinity import (
@@ -32,7 +32,8 @@ from tag2mask.stages.training import WEIGHTS, augmentation, seed_everything, tra
 
 VERSION = 1
 _LESS_MEMORY = "use --device cpu, or give IRNet a smaller backbone in refine.network"
-_PIXELS_PER_BATCH = {"cpu": 400_000, "cuda": 4_000_000}
+_PIXELS_PER_BATCH = {"cpu": 1, "cuda": 4_000_000}
+"""On a CPU an image a batch: more are not faster."""
 
 
 class Start(NamedTuple):
@@ -158,15 +159,13 @@ def find_edges(index: Index, network: IrNet, folder: Path, *, runtime: Runtime) 
     def read(batch: tuple[ImageRecord, ...]) -> list[torch.Tensor]:
         return [torch.from_numpy(read_indexed(index, image)) for image in batch]
 
-    with (
-        runtime.progress.task("edges", sum(map(len, batches))) as advance,
-        explain_full_memory(_LESS_MEMORY),
-    ):
-        for batch, pixels in read_ahead(read, batches):
+    def see(batch: tuple[ImageRecord, ...], pixels: list[torch.Tensor]) -> None:
+        with explain_full_memory(_LESS_MEMORY):
             edges = network.edges(to_batch(pixels, device)).cpu()
-            for image, each in zip(batch, edges, strict=True):
-                write_edges(folder, image.name, each)
-            advance(len(batch))
+        for image, each in zip(batch, edges, strict=True):
+            write_edges(folder, image.name, each)
+
+    see_each(read, see, batches, runtime=runtime, title="edges")
 
 
 def _unfinished(

@@ -1,6 +1,6 @@
 """Stage predict: label maps of images, by a trained segmenter."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from tag2mask import config
 from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.data.images import read_image
 from tag2mask.engine.inference import class_logits, to_batch
-from tag2mask.engine.map_images import in_threads, read_ahead
+from tag2mask.engine.map_images import see_each
 from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.crf import dense_crf
@@ -70,10 +70,10 @@ def predict_each(
     runtime: Runtime,
     title: str,
 ) -> None:
-    """Hand the logits of every image to ``use``, one image at a time.
+    """Hand the logits of every image to ``use``, each seen by itself.
 
-    One image a step, so that the labels of an image do not depend on its company; on a
-    CPU, threads run the CRFs of the last few images while the network sees the next.
+    So the labels of an image do not depend on its company. On a CPU ``use`` is called
+    from several threads.
 
     Args:
         network: In evaluation mode.
@@ -88,16 +88,10 @@ def predict_each(
     def read(image: Subject) -> UInt8[Tensor, "h w 3"]:
         return torch.from_numpy(read_image(image.path))
 
-    def seen() -> Iterator[tuple[Subject, Tensor, Float[Tensor, "k h w"]]]:
-        for image, pixels in read_ahead(read, images):
-            logits = _logits(network, [pixels], settings, runtime.device)[0]
-            yield image, pixels, logits
+    def see(image: Subject, pixels: UInt8[Tensor, "h w 3"]) -> None:
+        use(image, pixels, _logits(network, [pixels], settings, runtime.device)[0])
 
-    on_cpu = runtime.device.type == "cpu" and settings.crf != "none"
-    workers = runtime.workers if on_cpu else 1
-    with runtime.progress.task(title, len(images)) as advance:
-        for _ in in_threads(lambda step: use(*step), seen(), workers=workers):
-            advance(1)
+    see_each(read, see, images, runtime=runtime, title=title)
 
 
 def predict_labels(
