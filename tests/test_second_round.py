@@ -5,19 +5,21 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 
 from tag2mask import Runtime, load_recipe, plan, run
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import Index
 from tag2mask.config import SecondRound
 from tag2mask.data.images import read_indexed
-from tag2mask.errors import RecipeError
+from tag2mask.errors import DatasetError, RecipeError
 from tag2mask.export.label_maps import Source, open_maps
 from tag2mask.functional.voting import count_support
 from tag2mask.models.segmenters import load_segmenter
 from tag2mask.models.weights import read_weights
 from tag2mask.pipeline.score_table import protocol_words
 from tag2mask.serve.gallery import open_gallery
+from tag2mask.stages import relabel
 from tag2mask.stages.relabel import tagged_labels
 from test_resume import ALONE, check_whole, results, run_with_faults
 
@@ -128,7 +130,7 @@ def test_each_knob_makes_new_labels_and_leaves_the_first_round(
     changed = load_recipe(twice_file, [f"segment.second_round.{change}"])
     assert todo(changed, twice.work) == BOTH
     other = run_on(changed, twice.work, tmp_path, "relabel")
-    assert other.folder("segment").name != twice.folder("segment").name
+    assert other.folder("segment").name == twice.folder("first_round").name
     if change != "precision=bf16":  # which need not change a label
         one, two = (
             LabelFolder(each.folder("relabel") / "labels") for each in (twice, other)
@@ -171,9 +173,7 @@ def test_the_second_round_begins_where_the_first_ended(twice_file, twice, tmp_pa
     still = load_recipe(twice_file, ["segment.learning_rate=1e-12"])
     made = run_on(still, twice.work, tmp_path, "retrain")
     weights = read_weights(made.folder("segment") / "weights.safetensors")
-    manifest = json.loads((made.folder("segment") / "manifest.json").read_text())
-    first = made.work / "segment" / manifest["inputs"]["first"]
-    begun = read_weights(first / "weights.safetensors")
+    begun = read_weights(made.folder("first_round") / "weights.safetensors")
     learnt = [key for key in weights if "running" not in key and "num_b" not in key]
     assert all(torch.allclose(weights[k], begun[k], atol=1e-6) for k in learnt)
     moved = read_weights(twice.folder("segment") / "weights.safetensors")
@@ -206,11 +206,49 @@ def test_relabelled_masks_are_exported_and_reviewed(twice):
         assert unanimous == pytest.approx((support[image.name] == 4).float().mean())
 
 
-def test_until_stops_after_the_first_round(twice_file, tmp_path):
+@pytest.mark.parametrize(
+    ("until", "made"), [("segment", set()), ("relabel", {"relabel"})]
+)
+def test_until_stops_in_between_and_predicts_nothing(
+    load, finished, tmp_path, until, made
+):
+    """Although the first round has predictions already."""
+    done = run_on(load(TABLE), finished.work, tmp_path, until)
+    stages = {each["stage"] for each in done.record["stages"]}
+    assert stages & {"relabel", "retrain", "predict"} == made
+    assert not [s for s in done.record["scores"] if s["stage"] == "predict"]
+    assert done.folder("segment").name == finished.folder("segment").name
+
+
+def test_stages_have_an_order(twice_file, tmp_path):
     recipe = load_recipe(twice_file)
     stages = list(dict.fromkeys(step.stage for step in plan(recipe, tmp_path)))
     order = ["vote", "segment", "relabel", "retrain", "predict"]
     assert [each for each in stages if each in order] == order
+
+
+def test_one_word_switches_it(twice_file, load):
+    off = load_recipe(twice_file, ["segment.second_round=false"])
+    assert off.segment.second_round is None
+    assert load("segment.second_round=true").segment.second_round == SecondRound()
+    with pytest.raises(RecipeError, match=r"segment\.second_round"):
+        load("segment.second_round=twice")
+
+
+def test_a_changed_image_is_told(load, world, tmp_path):
+    """Its size was that of the voters' labels."""
+    root = shutil.copytree(world, tmp_path / "world")
+    work = tmp_path / "work"
+    recipe = load(f"data.root={root}", TABLE)
+    run(recipe, work, runtime=RUNTIME, until="segment")
+    index = Index(next((work / "index").iterdir()), root)
+    image = index.split("train")[0]
+    with Image.open(index.path(image)) as picture:
+        smaller = picture.resize((40, 40))
+    network = load_segmenter(next((work / "segment").iterdir())).network
+    smaller.save(index.path(image))
+    with pytest.raises(DatasetError, match=image.name):
+        relabel.run(index, network, [], SecondRound(), tmp_path, runtime=RUNTIME)
 
 
 KILLS = (
@@ -229,5 +267,5 @@ def test_killed_in_the_second_round_and_run_again(twice, twice_file, tmp_path):
 
 
 def test_the_truth_is_not_labelled_anew(load):
-    with pytest.raises(RecipeError, match=r"leave it out and double segment\.steps"):
+    with pytest.raises(RecipeError, match=r"to false, and double segment\.steps"):
         load(TABLE, "segment.labels=truth")

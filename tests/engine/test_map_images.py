@@ -8,6 +8,7 @@ from rich.console import Console
 
 from tag2mask.engine.map_images import (
     for_each_image,
+    in_single_threads,
     in_threads,
     map_images,
     read_ahead,
@@ -158,15 +159,48 @@ def test_an_error_in_a_thread_stops_the_rest():
     assert len(made) < 20
 
 
-@pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_see_each_hands_over_what_was_read(device):
-    """An item a thread on a CPU; on another device in turn, one item read ahead."""
+def test_see_each_hands_over_what_was_read_by_threads_on_a_cpu():
     seen = []
     see_each(
-        str,
-        lambda item, text: seen.append((item, text)),
-        [1, 2, 3],
-        runtime=Runtime(device=torch.device(device), workers=3),
+        lambda batch: [str(each) for each in batch],
+        lambda batch, texts: seen.append((batch, texts, threading.get_ident())),
+        [(1, 2), (3,)],
+        runtime=Runtime(workers=3),
         title="test",
     )
-    assert sorted(seen) == [(1, "1"), (2, "2"), (3, "3")]
+    assert sorted(each[:2] for each in seen) == [((1, 2), ["1", "2"]), ((3,), ["3"])]
+    assert threading.get_ident() not in {thread for *_, thread in seen}
+
+
+def test_see_each_sees_in_turn_elsewhere_and_counts_images(monkeypatch):
+    monkeypatch.setattr("tag2mask.engine.progress._SECONDS_BETWEEN_LINES", 0)
+    told, seen = StringIO(), []
+    see_each(
+        lambda batch: [str(each) for each in batch],
+        lambda batch, texts: seen.append((batch, texts, threading.get_ident())),
+        [(1, 2), (3,)],
+        runtime=Runtime(
+            device=torch.device("meta"),
+            workers=3,
+            progress=Progress(Console(file=told, width=80)),
+        ),
+        title="cam",
+    )
+    here = threading.get_ident()
+    assert seen == [((1, 2), ["1", "2"], here), ((3,), ["3"], here)]
+    assert told.getvalue().splitlines()[0].startswith("cam: 2/3")
+
+
+def test_torch_has_its_threads_again_however_single_threads_overlap():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        outer = in_single_threads(str, [1, 2], workers=1)
+        next(outer)
+        assert torch.get_num_threads() == 1
+        assert list(in_single_threads(str, [3], workers=1)) == ["3"]
+        assert torch.get_num_threads() == 1
+        outer.close()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

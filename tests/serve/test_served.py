@@ -3,13 +3,14 @@
 import numpy as np
 import torch
 
+from tag2mask.engine.runtime import Runtime
 from tag2mask.serve.served import open_model
 from tag2mask.serve.worker import Question
 
 
 def test_images_answered_together_are_answered_as_alone(finished):
     """Each by a thread of its own on a CPU, after which torch has its threads again."""
-    model = open_model(finished.folder("segment"), {}, device=torch.device("cpu"))
+    model = open_model(finished.folder("segment"), {}, runtime=Runtime(workers=3))
     pictures = torch.randint(0, 256, (5, 40, 56, 3), dtype=torch.uint8)
     questions = [
         Question(each, number % 2 == 0) for number, each in enumerate(pictures)

@@ -35,7 +35,10 @@ def masks(
         typer.Option("--format", help="What the other tool reads."),
     ],
     subject: Annotated[
-        str, typer.Option(help="Of a run: vote, or the name of predictions.")
+        str,
+        typer.Option(
+            help="Of a run: vote, vote_refine, relabel, or predictions by name."
+        ),
     ] = "vote",
     names: Annotated[
         Path | None, typer.Option(help="File of the images to export, one a line.")

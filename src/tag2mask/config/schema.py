@@ -134,7 +134,7 @@ class Recipe(Schema):
         if self.segment.labels == "truth" and self.segment.second_round is not None:
             raise ValueError(
                 "segment.second_round labels anew what voters said; with "
-                "segment.labels = 'truth' leave it out and double segment.steps"
+                "segment.labels = 'truth' set it to false, and double segment.steps"
             )
         return self
 

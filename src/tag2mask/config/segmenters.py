@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import (
+    BeforeValidator,
     Discriminator,
     Field,
     NonNegativeFloat,
@@ -17,6 +18,11 @@ from tag2mask.config.training import Course, Training
 from tag2mask.models.transformer_segmenters import MitVariant, SwinVariant
 
 Options = dict[str, bool | int | float | str | list[int]]
+
+
+def _switch(value: object) -> object:
+    """Let a table of a recipe be switched on and off by one word."""
+    return {} if value is True else None if value is False else value
 
 
 class Segment(Course):
@@ -54,9 +60,10 @@ class Segment(Course):
     and that of the largest logit of all is added: 1, 0.75, 0.5 in DeepLab v2."""
     colour_jitter: NonNegativeFloat = 0.3
     """Greatest relative change of brightness, contrast and saturation [peer]."""
-    second_round: SecondRound | None = None
-    """If a table, even an empty one: the segmenter labels the train split anew, its
-    tags known, and learns as many steps again, from where it is [ours]."""
+    second_round: Annotated[SecondRound | None, BeforeValidator(_switch)] = None
+    """If a table, or ``true``: the segmenter labels the train split anew, its tags
+    known, and learns as many steps again, from where it is [ours]. ``false`` is none.
+    """
 
 
 class DeepLab(Segment, Training):

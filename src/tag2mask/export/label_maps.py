@@ -98,7 +98,8 @@ class Source(NamedTuple):
 
     Attributes:
         labels: Folder of index PNGs, or summary.json of a run.
-        subject: Of a run: ``vote``, or the name of predictions.
+        subject: Of a run: ``vote``, ``vote_refine``, ``relabel``, or the name of
+            predictions.
         names: File of the images to export, one a line; None: every label map.
         images: Folder of the photographs; None: those of the run, if it is one.
         classes: File of class names; None: those of the run or of ``classes.json``.

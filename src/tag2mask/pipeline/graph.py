@@ -39,10 +39,8 @@ class Artifacts:
     """What became of the vote."""
     labels: Artifact | None = None
     """What the segmenter learns from first."""
-    segment: Artifact | None = None
-    """The segmenter, after its second round if it has one."""
-    relabelled: Artifact | None = None
-    """What that round learns from."""
+    segmented: Segmented | None = None
+    """The segmenter."""
     predictions: dict[str, Artifact] = field(default_factory=dict)
 
 
@@ -100,12 +98,13 @@ class Graph:
             self.made.vote = self._vote()
             self.made.refined = self._refine_vote(self.made.vote)
             self.made.labels = self.made.refined.labels or self.made.vote
-        self.made.segment, self.made.relabelled = self._segment(self.made.labels)
-        self.made.predictions["plain"] = self._predict(self.made.segment, PLAIN)
+        self.made.segmented = segmented = self._segment(self.made.labels)
+        if recipe.segment.second_round is not None and segmented.second is None:
+            return self.made  # it ends before the segmenter that is asked for
+        self.made.predictions["plain"] = self._predict(segmented.last, PLAIN)
         if recipe.predict != PLAIN:
-            self.made.predictions["final"] = self._predict(
-                self.made.segment, recipe.predict
-            )
+            final = self._predict(segmented.last, recipe.predict)
+            self.made.predictions["final"] = final
         return self.made
 
     def _index(self) -> Artifact:

@@ -51,7 +51,7 @@ class Scoring:
 
     def make(self) -> None:
         """Ask for every score and proxy."""
-        made, second = self._graph.made, self._recipe.segment.second_round
+        made, table = self._graph.made, self._recipe.segment.second_round
         for name, voter in made.voters.items():
             self._tag_map(voter)
             self._cam(name, voter)
@@ -67,9 +67,10 @@ class Scoring:
                 self._labels("vote_refine", "vote", labels, protocol)
             self._clean(made.refined.labels or made.vote)
             self._agreement(made.vote)
-        if made.relabelled is not None and second is not None:
-            protocol = relabel_protocol(self._recipe, second)
-            self._labels("relabel", "segmenter", made.relabelled, protocol)
+        relabelled = made.segmented.relabelled if made.segmented else None
+        if relabelled is not None and table is not None:
+            protocol = relabel_protocol(self._recipe, table)
+            self._labels("relabel", "segmenter", relabelled, protocol)
         for name, prediction in made.predictions.items():
             used = PLAIN if name == "plain" else self._recipe.predict
             protocol = predict_protocol(self._recipe, used, self._graph.test_split)

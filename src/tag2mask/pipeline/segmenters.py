@@ -17,15 +17,22 @@ from tag2mask.stages.vote import Elector
 
 
 class Segmented(NamedTuple):
-    """A segmenter and how it came about.
+    """A segmenter and how it came about; None where no second round is to be made.
 
     Attributes:
-        trained: The segmenter, after the second round if there is one.
+        first: After its first round.
         relabelled: What the second round learns from.
+        second: After that.
     """
 
-    trained: Artifact
+    first: Artifact
     relabelled: Artifact | None = None
+    second: Artifact | None = None
+
+    @property
+    def last(self) -> Artifact:
+        """The segmenter as far as it is to be made."""
+        return self.second or self.first
 
 
 class Jury(NamedTuple):
@@ -68,13 +75,14 @@ class SegmenterMaker:
             jury: None where nobody voted; then there is no second round.
         """
         first = self._train(settings, labels, None)
-        second = settings.second_round
-        if second is None or jury is None or not self.builder.wants("relabel"):
+        table = settings.second_round
+        if table is None or jury is None or not self.builder.wants("relabel"):
             return Segmented(first)
-        relabelled = self._relabel(second, first, jury)
+        relabelled = self._relabel(table, first, jury)
         if not self.builder.wants("retrain"):
             return Segmented(first, relabelled)
-        return Segmented(self._train(settings, relabelled, first), relabelled)
+        second = self._train(settings, relabelled, first)
+        return Segmented(first, relabelled, second)
 
     def _train(
         self, table: config.Segmenter, labels: Artifact, first: Artifact | None

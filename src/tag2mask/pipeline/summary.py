@@ -1,7 +1,7 @@
 """summary.json: every score with its protocol, every stage with its time."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tag2mask.pipeline.builder import Step
 from tag2mask.pipeline.graph import Graph
 from tag2mask.pipeline.refiners import Refined
 from tag2mask.pipeline.scoring import Scoring
+from tag2mask.pipeline.segmenters import Segmented
 from tag2mask.pipeline.selection import describe_selection
 from tag2mask.stages import proxies, report, segment
 
@@ -87,6 +88,7 @@ def add_report(graph: Graph, scoring: Scoring, *, name: str) -> Artifact:
 
 def _sources(graph: Graph, scoring: Scoring) -> report.Sources:
     made = graph.made
+    relabelled = made.segmented.relabelled if made.segmented else None
     return report.Sources(
         index=graph.index_table(),
         voters=tuple(
@@ -100,9 +102,9 @@ def _sources(graph: Graph, scoring: Scoring) -> report.Sources:
         ),
         vote=made.vote.folder if made.vote else None,
         refined=_report_refined(made.refined),
-        relabelled=made.relabelled.folder if made.relabelled else None,
+        relabelled=relabelled.folder if relabelled else None,
         min_support=graph.recipe.segment.min_support,
-        segment=made.segment.folder if made.segment else None,
+        segment=made.segmented.last.folder if made.segmented else None,
         predictions={
             name: LabelFolder(each.folder / "labels")
             for name, each in made.predictions.items()
@@ -132,11 +134,12 @@ def _warnings(graph: Graph) -> Iterator[str]:
     selection = graph.made.selection
     if selection is not None and selection.state == "finished":
         yield describe_selection(graph.recipe, graph.kept, len(graph.made.electors))
-    trained = graph.made.segment
-    if trained is not None and trained.state == "finished":
-        warning = segment.collapse_warning(trained.folder)
-        if warning:
-            yield warning
+    segmented = graph.made.segmented
+    for trained in (segmented.first, segmented.second) if segmented else ():
+        if trained is not None and trained.state == "finished":
+            warning = segment.collapse_warning(trained.folder)
+            if warning:
+                yield warning
 
 
 def _stages(steps: Sequence[Step], *, with_reuse: bool) -> list[dict[str, Any]]:
@@ -185,8 +188,19 @@ def _paths(graph: Graph, made_report: Artifact, folder: Path) -> dict[str, Any]:
         **({"select": path(made.selection)} if made.selection else {}),
         "vote": path(made.vote),
         **{f"vote_{role}": each for role, each in refined(made.refined).items()},
-        **({"relabel": path(made.relabelled)} if made.relabelled else {}),
-        "segment": path(made.segment),
+        **_segmented(made.segmented, path),
         "predict": {name: path(each) for name, each in made.predictions.items()},
         "report": f"{report_folder}/{report.REPORT}" if report_folder else None,
     }
+
+
+def _segmented(
+    made: Segmented | None, path: Callable[[Artifact | None], str | None]
+) -> dict[str, str | None]:
+    """Return where the segmenter is, and what it came from in a second round."""
+    if made is None:
+        return {"segment": None}
+    told = {"segment": path(made.last)}
+    if made.relabelled is not None:
+        told |= {"first_round": path(made.first), "relabel": path(made.relabelled)}
+    return told

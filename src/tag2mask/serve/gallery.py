@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tag2mask import config
 from tag2mask.artifacts.cams import cam_path, read_cams
 from tag2mask.artifacts.files import read_json
 from tag2mask.artifacts.labels import LabelFolder
@@ -40,7 +39,8 @@ class Sources:
     Attributes:
         index: The images, their tags and classes.
         voters: In the order in which they are shown.
-        vote: Folder with labels/ and support/.
+        vote: Folder with labels/ and support/: the vote, or what became of it.
+        made_by: Says what made these labels.
         min_support: Votes that make a pixel clean.
         review: Where marks are kept; None: the recipe honours none.
     """
@@ -48,6 +48,7 @@ class Sources:
     index: Index
     voters: tuple[Voter, ...]
     vote: Path
+    made_by: str
     min_support: int
     review: ReviewFile | None
 
@@ -187,7 +188,7 @@ class Gallery:
         yield {
             "name": "vote",
             "stage": "vote",
-            "detail": f"{len(self._sources.voters)} voters",
+            "detail": self._sources.made_by,
         }
         yield {
             "name": "clean",
@@ -243,17 +244,15 @@ def open_gallery(summary: Path, runtime: Runtime) -> Gallery | None:
         )
         for name, voter in made["voters"].items()
     )
-    voted = folder(made.get("relabel") or made.get("vote_refine") or made["vote"])
-    return Gallery(_sources(recipe, folder(made["index"]), voted, voters), runtime)
-
-
-def _sources(
-    recipe: config.Recipe, index: Path, vote: Path, voters: tuple[Voter, ...]
-) -> Sources:
-    return Sources(
-        Index(index, recipe.data.root),
+    made_by = f"vote of {len(voters)}"
+    for role, by in (("vote_refine", "refined vote"), ("relabel", "second round")):
+        made_by = by if made.get(role) else made_by
+    sources = Sources(
+        Index(folder(made["index"]), recipe.data.root),
         voters,
-        vote,
+        folder(made.get("relabel") or made.get("vote_refine") or made["vote"]),
+        made_by,
         recipe.segment.min_support,
         review_file(recipe.data),
     )
+    return Gallery(sources, runtime)

@@ -12,6 +12,7 @@ from tag2mask.artifacts.files import file_digest
 from tag2mask.artifacts.work import latest_summary
 from tag2mask.deploy import SUFFIX
 from tag2mask.engine.map_images import in_single_threads
+from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import ModelError, Tag2MaskError
 from tag2mask.functional.palette import voc_palette
 from tag2mask.models.locate import locate_segmenter
@@ -51,6 +52,7 @@ class ServedModel:
         device: Where the network is.
         version: The first digits of the SHA-256 of the weights.
         scores: Of the run that made it, each with its protocol; none for a folder.
+        workers: Threads over images, on a CPU.
     """
 
     segmenter: Segmenter
@@ -58,6 +60,7 @@ class ServedModel:
     device: torch.device
     version: str
     scores: tuple[Mapping[str, Any], ...]
+    workers: int
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -71,7 +74,9 @@ class ServedModel:
         more than the threads of torch do.
         """
         if self.device.type == "cpu" and len(questions) > 1:
-            return list(in_single_threads(self._predict_one, questions))
+            return list(
+                in_single_threads(self._predict_one, questions, workers=self.workers)
+            )
         return self._predict_batch(questions)
 
     def _predict_one(self, question: Question) -> Answer:
@@ -146,7 +151,7 @@ def find_summary(target: Path) -> Path | None:
 
 
 def open_model(
-    target: Path, changes: Mapping[str, Any], *, device: torch.device
+    target: Path, changes: Mapping[str, Any], *, runtime: Runtime
 ) -> ServedModel:
     """Load the segmenter of a run or of a folder.
 
@@ -154,7 +159,7 @@ def open_model(
         target: summary.json, a work folder or a segment folder.
         changes: Keys of the recipe's table ``predict``; a run's own protocol is the
             default, a folder's is one scale, no mirror, no CRF.
-        device: Where it shall run.
+        runtime: Where it shall run, and how many threads there may be.
 
     Raises:
         ModelError: If there is no segmenter, or it cannot be loaded.
@@ -163,12 +168,13 @@ def open_model(
     found = locate_segmenter(target)
     settings = predict_settings(found.protocol | dict(changes))
     segmenter = load_segmenter(found.folder)
-    segmenter.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    segmenter.network.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     scores = found.run["scores"] if found.run else []
     return ServedModel(
         segmenter,
         settings,
-        device,
+        runtime.device,
         file_digest(found.folder / WEIGHTS)[:VERSION_DIGITS],
         tuple(score for score in scores if score["stage"] == "predict"),
+        runtime.workers,
     )

@@ -77,7 +77,7 @@ def open_service(
         if target.suffix == SUFFIX:
             model = open_onnx(target, changes, threads=runtime.workers)
         else:
-            model = open_model(target, changes, device=runtime.device)
+            model = open_model(target, changes, runtime=runtime)
     except ModelError:
         if gallery is None:
             raise

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -12,17 +12,21 @@ from tag2mask import config
 from tag2mask.artifacts.labels import LabelFolder, write_labels
 from tag2mask.data.images import read_image
 from tag2mask.engine.inference import class_logits, to_batch
-from tag2mask.engine.map_images import see_each
+from tag2mask.engine.map_images import for_each_image, in_threads, read_ahead
 from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.crf import dense_crf
 
 VERSION = 1
 _LESS_MEMORY = (
-    "lower predict.scales, set predict.precision = 'bf16', or use --device cpu"
+    "lower `scales` of predict or of segment.second_round, set their `precision` to "
+    "'bf16', or use --device cpu"
 )
 _LEAST_PROBABILITY = 0.01
 """Labels that reach it nowhere are left out of the CRF."""
+
+
+Image = TypeVar("Image")
 
 
 class Subject(NamedTuple):
@@ -58,40 +62,53 @@ def run(
         write_labels(labels, image.name, pick_labels(refined))
 
     missing = [image for image in images if image.name not in done]
-    predict_each(network, missing, settings, label, runtime=runtime, title="predict")
+    predict_each(network, missing, settings, _read, label, runtime=runtime)
+
+
+def _read(image: Subject) -> UInt8[Tensor, "h w 3"]:
+    return torch.from_numpy(read_image(image.path))
 
 
 def predict_each(
     network: nn.Module,
-    images: Sequence[Subject],
+    images: Sequence[Image],
     settings: config.Predict,
-    use: Callable[[Subject, UInt8[Tensor, "h w 3"], Float[Tensor, "k h w"]], None],
+    read: Callable[[Image], UInt8[Tensor, "h w 3"]],
+    use: Callable[[Image, UInt8[Tensor, "h w 3"], Float[Tensor, "k h w"]], None],
     *,
     runtime: Runtime,
-    title: str,
 ) -> None:
     """Hand the logits of every image to ``use``, each seen by itself.
 
-    So the labels of an image do not depend on its company. On a CPU ``use`` is called
-    from several threads.
+    So the labels of an image do not depend on its company. On a CPU images are read,
+    seen and used by several threads; on a GPU one thread uses the last few images while
+    the network sees the next.
 
     Args:
         network: In evaluation mode.
         images: What to predict.
         settings: Scales, mirror and precision; the CRF is up to ``use``.
+        read: Returns the RGB values of an image.
         use: Takes an image, its RGB values and its logits, at its size.
         runtime: Where to compute.
-        title: Of the progress.
     """
     network.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def read(image: Subject) -> UInt8[Tensor, "h w 3"]:
-        return torch.from_numpy(read_image(image.path))
+    def see(image: Image, pixels: Tensor) -> tuple[Image, Tensor, Tensor]:
+        return image, pixels, _logits(network, [pixels], settings, runtime.device)[0]
 
-    def see(image: Subject, pixels: UInt8[Tensor, "h w 3"]) -> None:
-        use(image, pixels, _logits(network, [pixels], settings, runtime.device)[0])
-
-    see_each(read, see, images, runtime=runtime, title=title)
+    if runtime.device.type == "cpu":
+        for_each_image(
+            lambda image: use(*see(image, read(image))),
+            images,
+            runtime=runtime,
+            title="predict",
+        )
+        return
+    seen = (see(*pair) for pair in read_ahead(read, images))
+    with runtime.progress.task("predict", len(images)) as advance:
+        for _ in in_threads(lambda step: use(*step), seen, workers=1):
+            advance(1)
 
 
 def predict_labels(

@@ -13,12 +13,13 @@ from torch.nn import functional
 
 from tag2mask import config
 from tag2mask.artifacts.labels import LabelFolder, write_labels, write_support
-from tag2mask.artifacts.tables import Index
+from tag2mask.artifacts.tables import ImageRecord, Index
+from tag2mask.data.images import read_indexed
 from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.shapes import BACKGROUND
 from tag2mask.functional.voting import count_support
-from tag2mask.stages.predict import Subject, predict_each
+from tag2mask.stages.predict import predict_each
 from tag2mask.stages.seed import LESS_MEMORY, label_image
 from tag2mask.stages.vote import Elector
 
@@ -45,29 +46,28 @@ def run(
         runtime: Where to compute.
     """
     labels, support = LabelFolder(folder / "labels"), LabelFolder(folder / "support")
-    images = {image.name: image for image in index.split("train")}
     weights = [elector.weight for elector in electors]
 
+    def read(image: ImageRecord) -> UInt8[Tensor, "h w 3"]:
+        return torch.from_numpy(read_indexed(index, image))
+
     def label(
-        subject: Subject, pixels: UInt8[Tensor, "h w 3"], logits: Float[Tensor, "k h w"]
+        image: ImageRecord,
+        pixels: UInt8[Tensor, "h w 3"],
+        logits: Float[Tensor, "k h w"],
     ) -> None:
-        name = subject.name
         with explain_full_memory(LESS_MEMORY):
             found = tagged_labels(
-                logits, images[name].tags, pixels, settings, runtime.device
+                logits, image.tags, pixels, settings, runtime.device
             ).cpu()
-        ballots = torch.stack([each.labels[name] for each in electors])
+        ballots = torch.stack([each.labels[image.name] for each in electors])
         votes = count_support(found, ballots, weights=weights)
-        write_support(support.folder, name, votes)
-        write_labels(labels.folder, name, found)
+        write_support(support.folder, image.name, votes)
+        write_labels(labels.folder, image.name, found)
 
     # labels are written last: an image that has them has its support too
-    missing = [
-        Subject(image.name, index.path(image))
-        for image in images.values()
-        if image.name not in labels
-    ]
-    predict_each(network, missing, settings, label, runtime=runtime, title="relabel")
+    missing = [image for image in index.split("train") if image.name not in labels]
+    predict_each(network, missing, settings, read, label, runtime=runtime)
 
 
 def tagged_labels(

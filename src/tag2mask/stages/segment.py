@@ -20,7 +20,7 @@ from tag2mask.engine.runtime import Runtime
 from tag2mask.engine.training_log import read_log
 from tag2mask.functional.class_balance import logit_adjustment
 from tag2mask.functional.shapes import IGNORE
-from tag2mask.models.segmenters import load_segmenter, write_card
+from tag2mask.models.segmenters import SegmenterNetwork, load_segmenter, write_card
 from tag2mask.stages.segment_losses import make_losses
 from tag2mask.stages.segment_network import build_network, model_card
 from tag2mask.stages.training import (
@@ -71,9 +71,7 @@ def run(
         runtime: Where to train.
     """
     seed_everything(random_seed)
-    network = build_network(settings, num_classes=index.num_classes)
-    if lesson.first is not None:
-        network.load_state_dict(load_segmenter(lesson.first).network.state_dict())
+    network = _network(index.num_classes, settings, lesson)
     draw = _drawing(index, lesson.voted, augmentation(settings, network.backbone))
     num_images = len(index.split("train"))
     write_card(folder, model_card(settings, index.class_names))
@@ -91,6 +89,20 @@ def run(
     )
     if warning := collapse_warning(folder):
         runtime.progress.say(f"warning: {warning}")
+
+
+def _network(
+    num_classes: int, settings: config.Segmenter, lesson: Lesson
+) -> SegmenterNetwork:
+    """Build the network with the weights that it starts from."""
+    if lesson.first is None:
+        return build_network(settings, num_classes=num_classes)
+    blank: dict[str, str | None] = {"weights": "none"}
+    if isinstance(settings, config.DeepLab):
+        blank["init_from"] = None
+    network = build_network(settings.model_copy(update=blank), num_classes=num_classes)
+    network.load_state_dict(load_segmenter(lesson.first).network.state_dict())
+    return network
 
 
 def _drawing(

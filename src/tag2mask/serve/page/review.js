@@ -3,7 +3,7 @@
 import { ask, element, say, swatch } from "./client.js";
 
 const PAGE = 12;
-const STAGES = { cam: "Activation maps", seed: "Seeds", vote: "Vote", clean: "Clean pixels" };
+const STAGES = { cam: "Activation maps", seed: "Seeds", vote: "Labels", clean: "Clean pixels" };
 const MARKS = { leave_out: "Leave out", wrong_tags: "Tags are wrong" };
 const get = (id) => document.getElementById(id);
 let about = null;
