@@ -170,6 +170,35 @@ def test_seeds_teach_as_they_are(refining, done, tmp_path):
     assert "threshold" not in score["protocol"]
 
 
+@pytest.mark.parametrize("found", ["alpha = 'otsu'", "background = 0.35"])
+def test_a_walk_may_have_the_background_of_its_seeds(refining, done, tmp_path, found):
+    """The same labels as with the number that the seeds have; the vote reads it too."""
+    work = tmp_path / "work"
+    shutil.copytree(done.work, work)
+    seed = f"voters.a.seed={{{found}}}"
+    mixed = (
+        'vote={mode="scores", crf="none", voters=["a-0.1-1"], refine={method="none"}}'
+    )
+    asked = refining(seed, "voters.a.refine.alpha=seed", mixed)
+    by_seed = Done(work, run(asked, work, runtime=RUNTIME, until="vote"))
+    if "otsu" in found:
+        alpha_file = by_seed.folder("voters", "a-0.1-1", "seed") / "alpha.json"
+        number = f"voters.a.refine.alpha={json.loads(alpha_file.read_text())['alpha']}"
+    else:
+        number = "voters.a.refine.background=0.35"
+    given = refining(seed, number, mixed)
+    by_number = Done(work, run(given, work, runtime=RUNTIME, until="vote"))
+    for path in (("voters", "a-0.1-1", "refine"), ("vote",)):
+        one, two = (
+            LabelFolder(each.folder(*path) / "labels") for each in (by_seed, by_number)
+        )
+        assert len(one) == 8
+        assert all(torch.equal(one[name], two[name]) for name in one)
+    assert by_seed.folder("voters", "a-0.1-1", "refine") != by_number.folder(
+        "voters", "a-0.1-1", "refine"
+    )
+
+
 def test_refined_labels_vote(done):
     voters = done.record["artifacts"]["voters"]
     ballots = [
@@ -272,6 +301,7 @@ def test_where_no_voter_trains_a_vote_needs_a_backbone(refining):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
+        ("vote.refine.alpha=seed", r"alpha = 'seed' is of a voter: a vote has none"),
         ("vote.refine.method=irn", r"vote\.refine\.method: .*mean 'irnet'"),
         (
             "vote.refine.labels={foreground=0.4}",

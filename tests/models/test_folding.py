@@ -244,3 +244,12 @@ def test_network_that_would_compute_something_else_is_put_back():
     assert fold_batch_norms(network, torch.rand(1, 3, 4, 4)) == 0
     assert network.conv is conv
     assert network.norm is norm
+
+
+def test_weights_that_overflow_are_left_as_they_are():
+    """Their features are not finite, so that nothing could be compared."""
+    network = Small(chain)
+    torch.nn.init.constant_(network.conv.weight, 3e38)
+    norm = network.norm
+    assert fold_batch_norms(network, torch.rand(1, 3, 4, 4)) == 0
+    assert network.norm is norm

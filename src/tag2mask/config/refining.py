@@ -115,8 +115,9 @@ class Irnet(Course):
     """How far scores walk."""
     background: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Score of background beside those of the walk; 0.20 in CLIMS [peer]."""
-    alpha: PositiveFloat | None = None
-    """Background score (1 - max M)^alpha, as of seeds, in place of the constant."""
+    alpha: PositiveFloat | Literal["seed"] | None = None
+    """Background score (1 - max M)^alpha, as of seeds, in place of the constant;
+    ``seed``: that of the voter's own seeds, found or given [ours]."""
     crf: Crf = "none"
     """Of the walk's scores."""
     crf_shrink: Shrink = 1
@@ -135,6 +136,12 @@ class VoteIrnet(Irnet):
 
     min_support: Annotated[int, Field(ge=1, le=255)] = 2
     """Votes that make a label one to learn from [ours]."""
+
+    @model_validator(mode="after")
+    def _has_no_seeds(self) -> "VoteIrnet":
+        if self.alpha == "seed":
+            raise ValueError("alpha = 'seed' is of a voter: a vote has none, give one")
+        return self
 
 
 VoterRefiner = Unrefined | LabelCrf | VoterIrnet

@@ -32,6 +32,7 @@ class Refined(NamedTuple):
 
 
 UNREFINED = Refined(None, None)
+_Method = config.LabelCrf | config.Irnet
 Trained = tuple[config.Voter, Artifact] | None
 """A voter's table and its training."""
 
@@ -63,6 +64,7 @@ class _Material(NamedTuple):
         ballots: The labels of all voters after a vote, by role.
         backbone: The table and the training that IRNet reads unless told otherwise.
         open: Opens all of them, but for boundaries.
+        settle: Puts the background of a voter's seeds where it is asked for.
     """
 
     stages: tuple[Stage, Stage]
@@ -72,6 +74,7 @@ class _Material(NamedTuple):
     ballots: Mapping[str, Artifact]
     backbone: Trained
     open: Callable[[], refine.Evidence]
+    settle: Callable[[_Method], _Method] = lambda given: given
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ class RefinerMaker:
             {},
             None if trained is None else (voter, trained),
             evidence,
+            lambda given: refine.with_seeds(given, voter.seed, seeds.folder),
         )
         if not isinstance(settings, config.VoterIrnet):
             return self._without_network(settings, material)
@@ -222,13 +226,14 @@ class RefinerMaker:
         else:
             knobs = settings.model_dump(mode="json", include={"method", *_WALKS})
             inputs |= {"irnet": learnt, **material.cams}
-        edges = None if learnt is None else learnt.folder / "edges"
+            inputs |= {"seed": material.labels} if knobs["alpha"] == "seed" else {}
+        edges = learnt.folder / "edges" if learnt else None
         return self.builder.make(
             Request(material.stages[1], refine.VERSION, knobs, inputs),
             lambda folder: refine.run(
                 self.table(),
                 material.open()._replace(edges=edges),
-                settings,
+                material.settle(settings),
                 folder,
                 runtime=self.builder.runtime,
             ),

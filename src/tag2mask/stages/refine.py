@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, assert_never
+from typing import NamedTuple, TypeVar, assert_never
 
 import torch
 from jaxtyping import UInt8
@@ -19,12 +19,13 @@ from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.random_walk import Walk, refine_cams
 from tag2mask.functional.voting import count_support
-from tag2mask.stages.seed import LESS_MEMORY, seed_labels
+from tag2mask.stages.seed import LESS_MEMORY, seed_labels, settled
 from tag2mask.stages.smoothing import smooth_labels
 from tag2mask.stages.vote import Elector
 
 VERSION = 1
 
+Method = TypeVar("Method", bound=config.LabelCrf | config.Irnet)
 Label = Callable[[ImageRecord], UInt8[Tensor, "h w"]]
 
 
@@ -94,8 +95,25 @@ def mean_cams(folders: Sequence[Path], name: str) -> Cams:
     return Cams(torch.stack([each.maps for each in found]).mean(0), found[0].class_ids)
 
 
+def with_seeds(settings: Method, seeding: config.Seeding, seeds: Path) -> Method:
+    """Return settings with the background of a voter's seeds, if they ask for it.
+
+    Args:
+        settings: Of the voter's refiner.
+        seeding: Of its seeds.
+        seeds: Their finished folder.
+    """
+    if not isinstance(settings, config.Irnet) or settings.alpha != "seed":
+        return settings
+    found = settled(seeding, seeds)
+    constant = {} if found.background is None else {"background": found.background}
+    return settings.model_copy(update={"alpha": found.alpha, **constant})
+
+
 def seeding(settings: config.Irnet) -> config.Seeding:
     """Return how scores of a walk become labels, as those of activation maps do."""
+    if settings.alpha == "seed":
+        raise ValueError("the background of the seeds must be known by now")
     return config.Seeding(
         alpha=settings.alpha,
         background=settings.background if settings.alpha is None else None,
