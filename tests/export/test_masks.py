@@ -292,3 +292,12 @@ def test_maps_know_what_they_hold(labels):
     assert maps.num_ignored == 1
     assert maps.label_names()[255] == "ignored"
     assert np.array_equal(read_index_png(labels / "a.png"), maps.read("a"))
+
+
+def test_a_work_folder_stands_for_its_newest_run(finished):
+    by_file, by_folder, by_run = (
+        open_maps(Source(path), runtime=RUNTIME)
+        for path in (finished.summary, finished.work, finished.summary.parent)
+    )
+    assert by_folder.names == by_run.names == by_file.names
+    assert by_folder.label_names() == by_file.label_names()

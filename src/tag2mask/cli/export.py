@@ -27,7 +27,10 @@ Model = Annotated[
 @app.command()
 def masks(
     labels: Annotated[
-        Path, typer.Argument(help="Folder of index PNGs, or summary.json of a run.")
+        Path,
+        typer.Argument(
+            help="Folder of index PNGs, summary.json of a run, or a work folder."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder, empty or not there.")],
     format_: Annotated[

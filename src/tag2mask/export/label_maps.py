@@ -11,6 +11,7 @@ from tag2mask.artifacts.claim import CLASSES
 from tag2mask.artifacts.files import read_json
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import Index
+from tag2mask.artifacts.work import RUNS, SUMMARY, latest_summary
 from tag2mask.data.classes import read_class_names, with_background
 from tag2mask.data.label_studio_file import IGNORED
 from tag2mask.engine.map_images import map_images
@@ -97,7 +98,8 @@ class Source(NamedTuple):
     """What a user names.
 
     Attributes:
-        labels: Folder of index PNGs, or summary.json of a run.
+        labels: Folder of index PNGs, summary.json of a run, its folder, or a work
+            folder: then its newest run.
         subject: Of a run: ``vote``, ``vote_refine``, ``relabel``, or the name of
             predictions.
         names: File of the images to export, one a line; None: every label map.
@@ -120,8 +122,7 @@ def open_maps(source: Source, *, runtime: Runtime) -> LabelMaps:
         DatasetError: If there is none, or it holds an id that is no class, or the
             classes are not known.
     """
-    found = _of_run(source) if source.labels.is_file() else _of_folder(source)
-    labels, photographs, class_names = found
+    labels, photographs, class_names = _find(source)
     if source.images is not None:
         photographs = _photographs_below(source.images)
     names = read_list(source.names) if source.names else list(labels)
@@ -167,6 +168,13 @@ def _contents(maps: LabelMaps, runtime: Runtime) -> Iterator[tuple[str, Content]
 
 
 _Found = tuple[LabelFolder, dict[str, Photograph], tuple[str, ...]]
+
+
+def _find(source: Source) -> _Found:
+    folder = source.labels
+    if (folder / RUNS).is_dir() or (folder / SUMMARY).is_file():
+        source = source._replace(labels=latest_summary(folder))
+    return _of_run(source) if source.labels.is_file() else _of_folder(source)
 
 
 def _of_folder(source: Source) -> _Found:
