@@ -100,6 +100,11 @@ def test_help_of_a_command_lists_its_options(command):
     assert options == COMMANDS[command] | {"--help"}
 
 
+def test_version_is_told():
+    found = CliRunner().invoke(cli.app, ["--version"])
+    assert re.fullmatch(r"tag2mask \d+\.\d+\.\d+\S*, torch \d\S*\n", found.output)
+
+
 def test_help_is_told_without_torch():
     code = (
         "import sys; sys.argv = ['tag2mask', '--help']\n"
@@ -157,6 +162,10 @@ def test_run_ends_with_the_path_of_the_summary(call, recipe_file, tmp_path):
         row = rf"^{score['stage']} +{score['subject']} +{score['miou']:.1f} "
         assert re.search(row, found.out, re.M)
     assert "USES GROUND TRUTH" in found.out  # of the oracle threshold
+    told = re.findall(r"^without masks: (.*)$", found.out, re.M)
+    assert any(re.match(r"tags of \S+: mAP \d+\.\d % on unseen", each) for each in told)
+    assert any("% of pixels by votes: 1: 100.0" in each for each in told)
+    assert not any("{" in each for each in told)
     (page,) = re.findall(r"^report: (.*)$", found.out, re.M)
     assert Path(page).exists()
     assert f"segment deeplab_v2 -> {work}/segment/" in found.error
@@ -198,7 +207,7 @@ def test_unknown_recipe_is_told_with_those_there_are(call):
         ("segment.stepz=3", ["segment.stepz", "did you mean 'steps'?"]),
         ("segment.steps=-3", ["segment.steps: Input should be greater than 0"]),
         ("segment.min_support=9", ["segment.min_support (9)", "voters (4)"]),
-        ("data.root=nowhere", ["there is no image folder nowhere"]),
+        ("data.root=nowhere", ["there is no image folder /", "nowhere", "relative to"]),
         ("data.masks=nowhere", ["there is no mask folder"]),
         ("segment.steps", ["--set expects KEY=VALUE, got 'segment.steps'"]),
         ("segment.weights=no.pth", ["there is no weights file", "no.pth"]),

@@ -182,6 +182,9 @@ def test_what_is_missing_is_told(call, tmp_path):
     code, _, error = call("check", tmp_path / "no.toml")
     assert code == 1
     assert "there is no recipe" in error
+    code, _, error = call("check", tmp_path / "my-dta")
+    assert code == 1
+    assert f"there is no folder {tmp_path / 'my-dta'}" in " ".join(error.split())
     (tmp_path / "tags.csv").touch()
     code, _, error = call("check", tmp_path)
     assert (code, "there is no image folder" in error) == (1, True)

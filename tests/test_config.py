@@ -169,6 +169,11 @@ def test_override_of_what_is_no_key(recipe):
             "alpha: there is no such key; did you mean voters.NAME.seed.alpha or",
         ),
         ("qqq=1", "qqq: there is no such key"),
+        (
+            "segment={init_from='small', backbone='resnet10t', "
+            "backbone_options={mean=0.4}}",
+            "segment.init_from: voter 'small' has backbone_options none, the segmenter",
+        ),
         ("segment.init_from=big", "segment.init_from names no voter: 'big'; there are"),
         (
             "segment.init_from=small",

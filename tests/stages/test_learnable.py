@@ -28,6 +28,16 @@ def test_rare_class():
     ]
 
 
+def test_a_class_of_a_few_images_may_be_another_one_misspelt():
+    names = ("tabby", "taby", "emu")
+    tags = [("tabby",)] * 60 + [("taby",)] * 3 + [("emu",)] * 40
+    found = list(warn_of_tags(count_together(tags, names), names, num_images=103))
+    assert found == [
+        "too rare to be learnt, with fewer than 50 training images: "
+        "taby (3; did you mean 'tabby'?), emu (40)"
+    ]
+
+
 def test_classes_that_are_nearly_always_together():
     # 91 of 100 images of either show both, more than 0.9; 90 of 100 are not more
     apart = ((50, ("emu",)), (5, ("dog",)))

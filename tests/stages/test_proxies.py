@@ -123,4 +123,17 @@ def test_average_precision_of_the_tags_over_all_batches(tmp_path):
     # and third: (1/2 + 2/3) / 2
     expected = 100 * (1 + (1 / 2 + 2 / 3) / 2) / 2
     found = read_json(tmp_path / proxies.PROXIES)
-    assert found == {"tag_map": pytest.approx(expected, abs=1e-4)}
+    # two of the four images have either tag
+    assert found == {"tag_map": pytest.approx(expected, abs=1e-4), "by_chance": 50.0}
+
+
+@pytest.mark.parametrize(
+    ("tag_map", "by_chance", "is_told"),
+    [(39.0, 33.0, True), (30.0, 33.0, True), (60.0, 33.0, False), (23.0, 5.0, True)],
+)
+def test_a_classifier_that_has_not_learnt_is_told(tag_map, by_chance, is_told):
+    told = proxies.untaught({"tag_map": tag_map, "by_chance": by_chance})
+    assert bool(told) == is_told
+    if is_told:
+        assert f"tag mAP {tag_map:.0f} %" in told
+        assert "lower learning_rate" in told

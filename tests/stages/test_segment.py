@@ -216,11 +216,18 @@ def test_collapse_is_told_by_both_shares(tmp_path, predicted, labelled):
 
 @pytest.mark.parametrize(
     ("predicted", "labelled"),
-    [(0.7, 0.7), (0.8, 0.7), (0.0, 0.1), (0.95, 0.88), (1.0, 1.0)],
+    [(0.7, 0.7), (0.8, 0.7), (0.0, 0.1), (0.95, 0.88)],
 )
 def test_near_shares_are_no_collapse(tmp_path, predicted, labelled):
     log(tmp_path, predicted, labelled)
     assert segment.collapse_warning(tmp_path) == ""
+
+
+def test_empty_labels_are_told_rather_than_a_collapse(tmp_path):
+    log(tmp_path, 1.0, 0.995)
+    warning = segment.collapse_warning(tmp_path)
+    assert "100% of the pixels background" in warning
+    assert "segment.tau" not in warning
 
 
 def test_no_log_is_no_collapse(tmp_path):

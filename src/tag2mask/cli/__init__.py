@@ -16,6 +16,7 @@ from tag2mask.cli.options import (
     Device,
     Overrides,
     RecipeFile,
+    Version,
     Work,
     Workers,
     console,
@@ -48,11 +49,18 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="tag2mask",
     cls=_Commands,
-    help="From image-level tags to segmentation masks to a small segmenter.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def _tag2mask(version: Version = False) -> None:
+    """From image-level tags to segmentation masks to a small segmenter."""
+    del version
+
+
 app.add_typer(data.app)
 app.add_typer(classes.app)
 app.add_typer(export.app)
@@ -259,7 +267,7 @@ def _run(
 ) -> None:
     from tag2mask.artifacts.files import read_json
     from tag2mask.pipeline import run as run_recipe
-    from tag2mask.pipeline.score_table import score_table
+    from tag2mask.pipeline.score_table import proxy_words, score_table
 
     summary = run_recipe(recipe, work, runtime=runtime, until=until, name=name)
     record = read_json(summary)
@@ -269,8 +277,7 @@ def _run(
     if record["scores"]:
         console().print(score_table(record["scores"]))
     for subject, values in record["proxies"].items():
-        shown = {k: v for k, v in values.items() if not isinstance(v, list)}
-        say(f"without masks: {subject}: {shown}")
+        say(f"without masks: {subject}: {proxy_words(values)}")
     if record["artifacts"]["report"]:
         say(f"report: {(summary.parent / record['artifacts']['report']).resolve()}")
     say(str(summary))

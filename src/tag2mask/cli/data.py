@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tag2mask.cli.options import Overrides, Workers, console, make_runtime, say
-from tag2mask.errors import Tag2MaskError
+from tag2mask.errors import DatasetError, RecipeError, Tag2MaskError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -105,13 +105,21 @@ def coco_masks(
 
 
 def _find_data(target: Path, overrides: list[str]) -> "config.Data":
-    from tag2mask.config import load_data, load_recipe
+    from tag2mask.config import find_recipe, load_data, load_recipe
     from tag2mask.data.layouts import guess_layout
 
     if target.is_dir() and any(_sets_layout(each) for each in overrides):
         return load_data({"root": str(target)}, overrides)
     if target.is_dir():
         return load_data(guess_layout(target), overrides)
+    try:
+        find_recipe(target)
+    except RecipeError:
+        if target.suffix == ".toml":
+            raise
+        raise DatasetError(
+            f"there is no folder {target.absolute()}, and no recipe of that name"
+        ) from None
     return load_recipe(target, overrides).data
 
 

@@ -1,5 +1,6 @@
 """Options that commands share, and how they talk to people."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -76,3 +77,17 @@ def fail(message: str) -> NoReturn:
     """Tell what a user can mend, and leave with exit code 1."""
     say(f"tag2mask: {message}", stderr=True)
     raise SystemExit(1)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        say(f"tag2mask {version('tag2mask')}, torch {version('torch')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_tell_version, is_eager=True, help="Tell it, and end."
+    ),
+]

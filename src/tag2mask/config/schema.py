@@ -119,6 +119,13 @@ class Recipe(Schema):
                 f"segment.init_from: voter {name!r} has the backbone "
                 f"{voter.backbone}, the segmenter {self.segment.backbone}"
             )
+        if voter.backbone_options != self.segment.backbone_options:
+            raise ValueError(
+                f"segment.init_from: voter {name!r} has backbone_options "
+                f"{voter.backbone_options or 'none'}, the segmenter "
+                f"{self.segment.backbone_options or 'none'}: its inputs would be other "
+                f"than those that the weights learnt from; set both alike"
+            )
         return self
 
     @property

@@ -242,8 +242,8 @@ def create_net(
                 continue
             raise ModelError(
                 f"the pretrained weights of {name} cannot be had from the hub "
-                f"({type(error).__name__}); name a local file in `weights`, or "
-                f"weights = 'none'"
+                f"({type(error).__name__}); name a local file in `weights`, or set "
+                f"weights = 'none' and freeze_batch_norm = false"
             ) from None
         return net
     given = ", ".join(f"{key} = {value!r}" for key, value in options.items()) or "none"

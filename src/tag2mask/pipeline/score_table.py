@@ -44,3 +44,23 @@ def protocol_words(protocol: Mapping[str, Any]) -> list[str]:
         kind = protocol.get("threshold_chosen", "fixed").replace("_", "-")
         words.append(f"{kind} threshold {protocol['threshold']:g}")
     return words + ["USES GROUND TRUTH"] * protocol["uses_truth"]
+
+
+def proxy_words(values: Mapping[str, Any]) -> str:
+    """Return what was told of labels without masks, as one line.
+
+    Args:
+        values: One of the entries of a summary's ``proxies``.
+    """
+    words = []
+    if "tag_map" in values:
+        chance = f"{values['by_chance']:.1f} by chance"
+        words.append(f"mAP {values['tag_map']:.1f} % on unseen images ({chance})")
+    for key in ("tag_recall", "tag_precision"):
+        if key in values:
+            words.append(f"{key.replace('_', ' ')} {values[key]:.1f} %")
+    if "agreement" in values:
+        agree = ", ".join(f"{n} {number(v, 1)}" for n, v in values["agreement"].items())
+        votes = ", ".join(f"{t}: {v:.1f}" for t, v in values["coverage"].items())
+        words += [f"agree with it, mIoU %: {agree}", f"% of pixels by votes: {votes}"]
+    return "; ".join(words)

@@ -37,7 +37,7 @@ def write_summary(graph: Graph, scoring: Scoring, made: Artifact, *, name: str) 
         "clean_pixels": next((s for s in scores if "miou" not in s), None),
         "proxies": _proxies(scoring),
         "notes": list(graph.index_table().notes),
-        "warnings": list(_warnings(graph)),
+        "warnings": list(_warnings(graph, scoring)),
         "stages": _stages(graph.builder.steps, with_reuse=True),
         "artifacts": _paths(graph, made, folder),
     }
@@ -71,7 +71,7 @@ def add_report(graph: Graph, scoring: Scoring, *, name: str) -> Artifact:
             scores=list(scoring.read()),
             proxies=_proxies(scoring),
             notes=graph.index_table().notes,
-            warnings=list(_warnings(graph)),
+            warnings=list(_warnings(graph, scoring)),
             stages=_stages(builder.steps, with_reuse=False),
             environment=made.index.manifest["environment"],
         )
@@ -130,10 +130,13 @@ def _proxies(scoring: Scoring) -> dict[str, Any]:
     return found
 
 
-def _warnings(graph: Graph) -> Iterator[str]:
+def _warnings(graph: Graph, scoring: Scoring) -> Iterator[str]:
     selection = graph.made.selection
     if selection is not None and selection.state == "finished":
         yield describe_selection(graph.recipe, graph.kept, len(graph.made.electors))
+    for name, record in _proxies(scoring).items():
+        if "tag_map" in record and (warning := proxies.untaught(record)):
+            yield f"{name}: {warning}"
     segmented = graph.made.segmented
     for trained in (segmented.first, segmented.second) if segmented else ():
         if trained is not None and trained.state == "finished":

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Int
 
+from tag2mask.data.classes import nearest
+
 LEAST_IMAGES = 50
 """Training images that a class needs; with fewer, maps are of what is around it by
 chance. A rule of thumb, no bound from a paper."""
@@ -15,6 +17,8 @@ MOST_EVERYWHERE = 0.95
 """Share of all images that show a class. Above it hardly an image shows what is not
 it."""
 _MOST_NAMED = 20
+_TYPOS = 3
+"""Images of a class that may be another one misspelt."""
 
 
 def count_together(
@@ -40,8 +44,12 @@ def warn_of_tags(
         num_images: That train.
     """
     counts = together.diagonal()
+    numbered = list(zip(classes, counts, strict=True))
+    common = [name for name, count in numbered if count >= LEAST_IMAGES]
     rare = [
-        f"{n} ({c})" for n, c in zip(classes, counts, strict=True) if c < LEAST_IMAGES
+        f"{name} ({count}{nearest(name, common) if count <= _TYPOS else ''})"
+        for name, count in numbered
+        if count < LEAST_IMAGES
     ]
     if rare:
         yield (

@@ -24,11 +24,13 @@ from tag2mask.functional.shapes import IGNORE
 from tag2mask.stages.samples import pick_samples
 from tag2mask.stages.training import multi_hot
 
-VERSION = 2
+VERSION = 3
 PROXIES = "proxies.json"
 _DIGITS = 4
 _LEAST = 12
 _PIXELS_PER_BATCH = 400_000
+_LEAST_GAIN = 0.2
+"""Of what is above chance, that a classifier must reach."""
 _FOUND = 0.005
 """Share of an image that a class must cover to count as found."""
 
@@ -113,7 +115,8 @@ def of_classifier(
     """Write how well a classifier ranks unseen images: ``tag_map``, in percent.
 
     The mean over tags of the average precision, at the images' own size, one view;
-    tags that no image has do not count.
+    tags that no image has do not count. ``by_chance`` is what a blind one reaches, the
+    mean over tags of the share of images that have them.
     """
     network.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = list(batches_by_size(images, pixels=_PIXELS_PER_BATCH))
@@ -124,8 +127,25 @@ def of_classifier(
             scores.append(network(to_batch(pixels, runtime.device)).float().cpu())
             tags += [multi_hot(each.tags, index.num_classes) > 0 for each in batch]
             advance(len(batch))
-    found = mean_average_precision(torch.cat(scores).numpy(), np.stack(tags))
-    write_json(folder / PROXIES, {"tag_map": _percent(found)})
+    has_tag = np.stack(tags)
+    shares = has_tag.mean(axis=0)
+    record = {
+        "tag_map": _percent(mean_average_precision(torch.cat(scores).numpy(), has_tag)),
+        "by_chance": _percent(shares[shares > 0].mean() if shares.any() else 0.0),
+    }
+    write_json(folder / PROXIES, record)
+
+
+def untaught(record: Mapping[str, float]) -> str:
+    """Say so where a classifier ranks unseen images hardly better than blindly."""
+    found, chance = record["tag_map"], record["by_chance"]
+    if found - chance >= _LEAST_GAIN * (100 - chance):
+        return ""
+    return (
+        f"tag mAP {found:.0f} % on unseen images, {chance:.0f} % by chance: it has "
+        f"hardly learnt the tags, so that its maps show nothing; lower learning_rate, "
+        f"freeze the first blocks of its backbone, or give it more steps"
+    )
 
 
 def of_prediction(

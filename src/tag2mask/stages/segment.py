@@ -34,6 +34,8 @@ VERSION = 3
 _COUNTED = 2000
 _FAR = 0.15
 """Difference of background shares that is worth a warning."""
+_EMPTY = 0.99
+"""Share of background in labels that hold no object worth the name."""
 _FEW = 1 / 3
 """Share of the labelled objects' area, likewise: where nearly all is background, losing
 every object is no large difference."""
@@ -138,6 +140,11 @@ def collapse_warning(folder: Path) -> str:
     predicted, labelled = (
         float(rows[-1][f"background_{which}"]) for which in ("predicted", "labelled")
     )
+    if labelled > _EMPTY:
+        return (
+            f"the labels call {labelled:.0%} of the pixels background: there is hardly "
+            f"anything to learn; look at the tag mAP and the maps of the voters"
+        )
     has_objects = 1 - predicted >= _FEW * (1 - labelled)
     if has_objects and abs(predicted - labelled) <= _FAR:
         return ""

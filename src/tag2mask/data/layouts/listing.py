@@ -89,8 +89,8 @@ class Photographs:
         self._images = Path(images)
         if not self.folder.is_dir():
             raise DatasetError(
-                f"there is no image folder {self.folder}; check data.root and "
-                f"data.images"
+                f"there is no image folder {self.folder.absolute()}; check data.root "
+                f"(relative to the current folder) and data.images"
             )
         self._files = image_files(self.folder)
         if not self._files:
