@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ import torch
 from revision import commit
 from tag2mask.engine.inference import activation_maps, to_batch
 from tag2mask.engine.map_images import in_single_threads
-from tag2mask.engine.runtime import reuse_memory
+from tag2mask.engine.runtime import default_workers, reuse_memory
 from tag2mask.models.backbones import Backbone, make_backbone, timm
 from tag2mask.models.cam_network import CamNetwork
 from tag2mask.models.weights import load_backbone_weights
@@ -70,7 +71,7 @@ def maps(how: str, weights: str, count: int) -> tuple[float, np.ndarray]:
     if how == "side by side":
         reuse_memory()
         network.to(memory_format=torch.channels_last)
-        each_of = in_single_threads
+        each_of = partial(in_single_threads, workers=default_workers())
 
     def read(picture: torch.Tensor) -> torch.Tensor:
         return activation_maps(
