@@ -62,7 +62,7 @@ def in_single_threads(
 
     Else it starts a pool of its own in every worker.
     """
-    with _ONE_TORCH_THREAD:
+    with one_torch_thread:
         yield from in_threads(function, items, workers=workers)
 
 
@@ -87,7 +87,8 @@ class _OneTorchThread:
             torch.set_num_threads(1 if self._depth else self._before)
 
 
-_ONE_TORCH_THREAD = _OneTorchThread()
+one_torch_thread = _OneTorchThread()
+"""In a thread whose first use of torch is in this context, torch has one for good."""
 
 
 def in_threads(

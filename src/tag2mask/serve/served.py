@@ -1,7 +1,9 @@
 """What is served: the model of a run or a folder, and what is known of it."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +13,7 @@ from tag2mask import config
 from tag2mask.artifacts.files import file_digest
 from tag2mask.artifacts.work import latest_summary
 from tag2mask.deploy import SUFFIX
-from tag2mask.engine.map_images import in_single_threads
+from tag2mask.engine.map_images import one_torch_thread
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import ModelError, Tag2MaskError
 from tag2mask.functional.palette import voc_palette
@@ -74,10 +76,14 @@ class ServedModel:
         more than the threads of torch do.
         """
         if self.device.type == "cpu" and len(questions) > 1:
-            return list(
-                in_single_threads(self._predict_one, questions, workers=self.workers)
-            )
+            with one_torch_thread:
+                return list(self._pool.map(self._predict_one, questions))
         return self._predict_batch(questions)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        """Kept, since torch keeps memory for every thread that it has seen."""
+        return ThreadPoolExecutor(self.workers, thread_name_prefix="predict")
 
     def _predict_one(self, question: Question) -> Answer:
         return self._predict_batch([question])[0]
