@@ -250,7 +250,7 @@ def test_without_masks_there_is_nothing_to_show(of_tiny, tmp_path):
 
 
 def test_bad_data_name_the_row(of_tiny, tmp_path):
-    with pytest.raises(DatasetError, match=r"row 'plain': there is no image folder .*nowhere"):
+    with pytest.raises(DatasetError, match=r"row 'plain': there is no image .*nowhere"):
         plan_study(of_tiny(set=["data.root=nowhere"]), tmp_path)
 
 
