@@ -46,3 +46,11 @@ def test_names_in_tables_of_statistics_are_text(tmp_path):
     write_statistics([table], tmp_path)
     assert (tmp_path / "quality.csv").read_text() == "labels,IoU\n'=1|<b>,-1.0\n"
     assert "| =1\\|\\<b> |" in (tmp_path / "statistics.md").read_text()
+
+
+def test_a_summary_of_a_name_that_no_disk_can_have_is_told(tmp_path):
+    path = tmp_path / "summary.json"
+    record = {"artifacts": {"segment": "a" * 400}, "recipe": {"predict": {}}}
+    path.write_text(json.dumps(record))
+    with pytest.raises(ModelError, match="its segmenter cannot be read"):
+        locate_segmenter(path)

@@ -151,3 +151,13 @@ def test_any_altered_byte_is_read_or_told(tmp_path):
 
 def test_missing_file_is_named(tmp_path):
     assert "there is no label file" in complaint(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    "numbering", [b"r\xff\xff\xff\x7f", b"p2147483647\n"], ids=["LONG_BINPUT", "PUT"]
+)
+def test_a_number_that_would_take_gigabytes_is_refused_unread(tmp_path, numbering):
+    """Found by the fuzz lane: a file of 458 bytes that asked for 21 GB."""
+    path = tmp_path / "cls_labels.npy"
+    save_pickle(path, b"\x80\x02}" + numbering + b".")
+    assert "it numbers an object 2147483647 in" in complaint(path)

@@ -5,7 +5,9 @@ build plain arrays of numbers; whatever else it asks for is refused by name.
 """
 
 import pickle
+import pickletools
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -29,6 +31,8 @@ _FAULTS = (
     RecursionError,
 )
 """What damaged pickles raise."""
+_NUMBERING = ("PUT", "BINPUT", "LONG_BINPUT")
+"""Opcodes that give an object a number in the memo."""
 
 
 def read_label_vectors(path: Path) -> dict[str | int, Shaped[np.ndarray, "k"]]:
@@ -43,7 +47,9 @@ def read_label_vectors(path: Path) -> dict[str | int, Shaped[np.ndarray, "k"]]:
     try:
         with path.open("rb") as stream:
             _skip_header(stream)
-            content = _Unpickler(stream).load()
+            data = stream.read()
+        _refuse_bombs(data)
+        content = _Unpickler(BytesIO(data)).load()
     except FileNotFoundError:
         raise DatasetError(
             f"there is no label file {path}; check data.root and data.labels"
@@ -66,6 +72,16 @@ def _skip_header(stream: BinaryIO) -> None:
     )
     if b"'descr': '|O'" not in header:
         raise ValueError("it holds an array of numbers and no dictionary")
+
+
+def _refuse_bombs(data: bytes) -> None:
+    """Refuse a pickle that numbers more objects than it can hold, before it is loaded.
+
+    The memo is as long as its greatest number: 5 bytes could ask for gigabytes.
+    """
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in _NUMBERING and int(argument or 0) > len(data):
+            raise ValueError(f"it numbers an object {argument} in {len(data)} bytes")
 
 
 def _checked(content: object, path: Path) -> dict[str | int, np.ndarray]:

@@ -67,7 +67,10 @@ def locate_segmenter(model: Path | str) -> Located:
             f"{summary}: this run, the newest, has no segmenter yet; run its recipe to "
             f"its end, or name the summary.json of another run"
         )
-    return found._replace(folder=_require_whole(place.resolve()))
+    try:
+        return found._replace(folder=_require_whole(place.resolve()))
+    except OSError as error:  # such as a name that no disk can have
+        raise ModelError(f"{summary}: its segmenter cannot be read ({error})") from None
 
 
 def _require_whole(folder: Path) -> Path:
