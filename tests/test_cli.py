@@ -241,7 +241,7 @@ def test_all_that_is_wrong_with_the_data_is_told_at_once(call, recipe_file, spoi
     (spoilt / "tags.csv").write_text("\n".join([*table, "ghost,train,cow"]))
     fails(
         run_spoilt(call, recipe_file, spoilt),
-        "2 problems with the data",
+        "problems with the data: 2",
         "tag 'trian' of images/train_00000.png is no class; did you mean 'train'?",
         "image 'ghost' has no file",
     )
@@ -253,7 +253,7 @@ def test_truncated_image_and_mask_of_another_size(call, recipe_file, spoilt):
     Image.new("L", (5, 4)).save(spoilt / "masks" / "train_00001.png")
     fails(
         run_spoilt(call, recipe_file, spoilt),
-        "2 problems with the data",
+        "problems with the data: 2",
         "train_00000.png cannot be read as an image",
         "train_00001.png: the mask is 5x4 but belongs to 32x32",
     )

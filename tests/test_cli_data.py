@@ -70,7 +70,7 @@ def test_check_of_a_folder(call, folder):
         "warning: too rare to be learnt, with fewer than 50 training images: cat (2), "
         "dog (1), emu (0)",
         "warning: cat is on 2 of 2 training images: hardly one shows what it is not",
-        "note: 1 images have no tag: they count as background only",
+        "note: images without a tag, of background only: 1",
         "no problem",
     ]
 
@@ -101,7 +101,7 @@ def test_check_lists_every_problem_and_counts_the_rest(call, folder):
     code, lines, error = call("check", folder)
     problems = [line for line in lines if line.startswith("problem: ")]
     assert code == 1
-    assert error.endswith("tag2mask: 62 problems with the data\n")
+    assert error.endswith("tag2mask: problems with the data: 62\n")
     assert len(problems) == 62
     assert problems[59] == (
         f"problem: {folder}/tags.csv: image 'x59' has no file in {folder}/images"

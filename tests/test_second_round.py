@@ -1,13 +1,12 @@
 """A segmenter that labels its own images anew and learns on from them."""
 
-import json
 import shutil
 
 import pytest
 import torch
 from PIL import Image
 
-from tag2mask import Runtime, load_recipe, plan, run
+from tag2mask import load_recipe, plan, run
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import Index
 from tag2mask.config import SecondRound
@@ -21,9 +20,9 @@ from tag2mask.pipeline.score_table import protocol_words
 from tag2mask.serve.gallery import open_gallery
 from tag2mask.stages import relabel
 from tag2mask.stages.relabel import tagged_labels
+from test_refining import RUNTIME, Done, todo
 from test_resume import ALONE, check_whole, results, run_with_faults
 
-RUNTIME = Runtime(workers=1)
 TABLE = "segment.second_round={crf='none', flip=false}"
 LATER = {"retrain deeplab_v2", "predict plain", "predict final", "report",
          "evaluate predict plain", "evaluate predict final",
@@ -40,16 +39,6 @@ def twice_file(recipe_file, tmp_path_factory):
     return path
 
 
-class Done:
-    def __init__(self, work, summary):
-        self.work = work
-        self.summary = summary
-        self.record = json.loads(summary.read_text())
-
-    def folder(self, role):
-        return (self.summary.parent / self.record["artifacts"][role]).resolve()
-
-
 @pytest.fixture(scope="module")
 def twice(twice_file, tmp_path_factory):
     """That recipe, run once."""
@@ -57,11 +46,6 @@ def twice(twice_file, tmp_path_factory):
     work = tmp_path_factory.mktemp("twice-work") / "work"
     recipe = load_recipe(twice_file)
     return Done(work, run(recipe, work, runtime=RUNTIME, name="twice"))
-
-
-def todo(recipe, work):
-    steps = plan(recipe, work, name="twice")
-    return {f"{s.stage} {s.subject}".strip() for s in steps if s.state != "finished"}
 
 
 def run_on(recipe, work, tmp_path, until):

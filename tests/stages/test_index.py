@@ -55,7 +55,7 @@ def complaint(data, folder):
     with pytest.raises(DatasetError) as caught:
         make(data, folder)
     heading, *lines = str(caught.value).split("\n")
-    assert heading == f"{data.root}: {len(lines)} problems with the data:"
+    assert heading == f"{data.root}: problems with the data: {len(lines)}"
     return [line.strip() for line in lines]
 
 
@@ -86,7 +86,7 @@ def test_size_is_that_of_the_upright_image(root, tmp_path):
 
 def test_images_without_tags_are_noted(root, tmp_path):
     table = make(settings(root), tmp_path / "made")
-    assert table.notes == ("1 images have no tag: they count as background only",)
+    assert table.notes == ("images without a tag, of background only: 1",)
 
 
 def test_masks_that_fit_no_image_are_noted(root, tmp_path):
@@ -141,7 +141,7 @@ def test_very_many_problems_are_counted(root, tmp_path):
     with pytest.raises(DatasetError) as caught:
         make(settings(root), tmp_path / "made")
     heading, *lines = str(caught.value).split("\n")
-    assert "60 problems" in heading
+    assert "problems with the data: 60" in heading
     assert len(lines) == 51
     assert lines[-1] == "  and 10 more"
 

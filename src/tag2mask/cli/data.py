@@ -62,7 +62,7 @@ def check(
     for problem in census.problems:
         say(f"problem: {problem}")
     if census.problems:
-        raise Tag2MaskError(f"{len(census.problems)} problems with the data")
+        raise Tag2MaskError(f"problems with the data: {len(census.problems)}")
     say("no problem")
 
 

@@ -12,6 +12,9 @@ from tag2mask.artifacts.tables import ImageRecord
 from tag2mask.functional.cam import class_activation, merge_views, normalise_cams
 
 Network = Callable[[Tensor], Tensor]
+PIXELS_PER_BATCH = {"cpu": 1, "cuda": 4_000_000}
+"""Of what networks see at once: on a CPU an image, since threads share the images, and
+batches in each are no faster."""
 
 
 def batches_by_size(

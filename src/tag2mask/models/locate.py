@@ -64,8 +64,8 @@ def locate_segmenter(model: Path | str) -> Located:
         raise ModelError(f"{summary} is no summary of a run") from None
     if folder is None:
         raise ModelError(
-            f"{summary}: this run, the newest, has no segmenter yet; run its recipe to "
-            f"its end, or name the summary.json of another run"
+            f"{summary}: this run has no segmenter yet; run its recipe to its end, or "
+            f"name the summary.json of another run"
         )
     try:
         return found._replace(folder=_require_whole(place.resolve()))

@@ -14,7 +14,6 @@ from tag2mask.pipeline.electors import (
     open_electors,
     vote_inputs,
     vote_settings,
-    weight_of,
 )
 from tag2mask.pipeline.refiners import UNREFINED, Refined, Voted
 from tag2mask.pipeline.segmenters import Jury, Segmented, SegmenterMaker
@@ -205,7 +204,7 @@ class Graph:
             return None
         return Jury(
             {name: voter.ballot for name, voter in chosen.items()},
-            {name: weight_of(table, name, voter) for name, voter in chosen.items()},
+            vote_settings(table, chosen)["weights"],
             lambda: list(self._open_electors().values()),
         )
 

@@ -40,12 +40,12 @@ class Jury(NamedTuple):
 
     Attributes:
         ballots: The labels of every voter that may vote, by name.
-        weights: Theirs.
+        weights: Theirs; None where all weigh the same.
         electors: Opens those that do vote, once it is known.
     """
 
     ballots: Mapping[str, Artifact]
-    weights: Mapping[str, float]
+    weights: Mapping[str, float] | None
     electors: Callable[[], list[Elector]]
 
 

@@ -12,7 +12,12 @@ from tag2mask.artifacts.cams import STRIDE, Cams, cam_path, read_cams, write_cam
 from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.data.images import read_indexed
-from tag2mask.engine.inference import activation_maps, batches_by_size, to_batch
+from tag2mask.engine.inference import (
+    PIXELS_PER_BATCH,
+    activation_maps,
+    batches_by_size,
+    to_batch,
+)
 from tag2mask.engine.map_images import map_images, see_each
 from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
@@ -27,8 +32,6 @@ _NUM_BINS = 200
 _LESS_MEMORY = (
     "set voters' cam.precision = 'bf16', lower cam.scales, or use --device cpu"
 )
-_PIXELS_PER_BATCH = {"cpu": 1, "cuda": 4_000_000}
-"""On a CPU an image a batch: more are not faster."""
 
 
 def run(
@@ -111,6 +114,6 @@ def _unfinished(
     """
     return [
         batch
-        for batch in batches_by_size(images, pixels=_PIXELS_PER_BATCH[device.type])
+        for batch in batches_by_size(images, pixels=PIXELS_PER_BATCH[device.type])
         if not all(cam_path(cams, image.name).exists() for image in batch)
     ]

@@ -136,7 +136,9 @@ def examine(data: config.Data, listing: Listing, *, runtime: Runtime) -> Examine
         problems.append("no image of the train split can be read")
     names = [record.name for record in records]
     masked = frozenset(name for name in names if masks is not None and name in masks)
-    notes = [*listing.notes, *_notes(records, bad, masks)]
+    # an unknown tag is a problem, and its image none of background
+    untagged = {image.name for image in listing.images if not image.tags} & {*names}
+    notes = [*listing.notes, *_notes(records, bad, masks, num_untagged=len(untagged))]
     return Examined(tuple(records), tuple(problems), tuple(notes), masked)
 
 
@@ -183,7 +185,11 @@ def _check(
 
 
 def _notes(
-    records: Sequence[ImageRecord], bad: Sequence[str], masks: MaskFolder | None
+    records: Sequence[ImageRecord],
+    bad: Sequence[str],
+    masks: MaskFolder | None,
+    *,
+    num_untagged: int,
 ) -> list[str]:
     notes = []
     if bad:
@@ -193,8 +199,8 @@ def _notes(
         )
     if masks is not None and not any(record.name in masks for record in records):
         notes.append(f"no image has a mask in {masks.folder}: nothing can be scored")
-    if untagged := sum(not record.tags for record in records):
-        notes.append(f"{untagged} images have no tag: they count as background only")
+    if num_untagged:
+        notes.append(f"images without a tag, of background only: {num_untagged}")
     return notes
 
 
@@ -204,5 +210,5 @@ def _refuse(problems: Sequence[str], data: config.Data) -> None:
     shown = [f"  {problem}" for problem in problems[:_MOST_PROBLEMS]]
     if len(problems) > _MOST_PROBLEMS:
         shown.append(f"  and {len(problems) - _MOST_PROBLEMS} more")
-    heading = f"{data.root}: {len(problems)} problems with the data:"
+    heading = f"{data.root}: problems with the data: {len(problems)}"
     raise DatasetError("\n".join([heading, *shown]))

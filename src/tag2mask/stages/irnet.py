@@ -14,7 +14,7 @@ from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import ImageRecord, Index
 from tag2mask.data.images import read_indexed
 from tag2mask.data.sampling import Tickets
-from tag2mask.engine.inference import batches_by_size, to_batch
+from tag2mask.engine.inference import PIXELS_PER_BATCH, batches_by_size, to_batch
 from tag2mask.engine.loop import Batch, Losses
 from tag2mask.engine.map_images import see_each
 from tag2mask.engine.memory import explain_full_memory
@@ -32,8 +32,6 @@ from tag2mask.stages.training import WEIGHTS, augmentation, seed_everything, tra
 
 VERSION = 1
 _LESS_MEMORY = "use --device cpu, or give IRNet a smaller backbone in refine.network"
-_PIXELS_PER_BATCH = {"cpu": 1, "cuda": 4_000_000}
-"""On a CPU an image a batch: more are not faster."""
 
 
 class Start(NamedTuple):
@@ -177,6 +175,6 @@ def _unfinished(
     """
     return [
         batch
-        for batch in batches_by_size(images, pixels=_PIXELS_PER_BATCH[device.type])
+        for batch in batches_by_size(images, pixels=PIXELS_PER_BATCH[device.type])
         if not all(edge_path(folder, image.name).exists() for image in batch)
     ]
