@@ -14,7 +14,7 @@ from tag2mask.functional.random_walk import (
     dense_transition,
     random_walk,
     refine_cams,
-    walk_by_shifts,
+    walk_by_windows,
 )
 
 # the first call may compile, which no deadline allows for
@@ -99,12 +99,12 @@ def test_walk_equals_the_power_of_the_dense_matrix():
 
 @law
 @given(sides, sides, st.integers(1, 5), st.integers(0, 9), seeds)
-def test_walk_by_shifts_equals_the_compiled_one(height, width, radius, num, seed):
+def test_walk_by_windows_equals_the_compiled_one(height, width, radius, num, seed):
     scores, edges = make(height, width, random_seed=seed)
     fast = random_walk(scores, edges, radius=radius, num_steps=num)
     near = affinity(edges, radius=radius)
     torch.testing.assert_close(
-        fast, walk_by_shifts(scores, near, radius=radius, num_steps=num)
+        fast, walk_by_windows(scores, near, radius=radius, num_steps=num)
     )
     power = torch.linalg.matrix_power(dense_transition(edges, radius=radius), num)
     expected = (power @ scores.flatten(1).T).T.reshape(scores.shape)
@@ -118,9 +118,9 @@ def test_a_batch_is_its_images(dtype):
     alone = torch.stack([random_walk(*pair, num_steps=9) for pair in pairs])
     found = random_walk(scores, edges, num_steps=9)
     torch.testing.assert_close(found, alone)
-    shifted = walk_by_shifts(scores, affinity(edges), radius=5, num_steps=9)
-    torch.testing.assert_close(shifted, alone)
-    assert found.dtype == shifted.dtype == dtype
+    windowed = walk_by_windows(scores, affinity(edges), radius=5, num_steps=9)
+    torch.testing.assert_close(windowed, alone)
+    assert found.dtype == windowed.dtype == dtype
 
 
 @law
@@ -129,8 +129,8 @@ def test_a_constant_stays_a_constant(height, width, value, seed):
     _, edges = make(height, width, random_seed=seed, dtype=torch.float32)
     scores = torch.full((2, height, width), value)
     assert torch.equal(random_walk(scores, edges), scores)  # to the last bit
-    shifted = walk_by_shifts(scores, affinity(edges), radius=5, num_steps=9)
-    torch.testing.assert_close(shifted, scores, rtol=1e-5, atol=0)
+    windowed = walk_by_windows(scores, affinity(edges), radius=5, num_steps=9)
+    torch.testing.assert_close(windowed, scores, rtol=1e-5, atol=0)
 
 
 @law

@@ -79,8 +79,8 @@ def test_full_memory_says_which_knobs_need_less_of_it(network, monkeypatch):
         labels(network, image(8, 8))
     assert str(caught.value) == (
         "the device's memory is full (CUDA out of memory): lower `scales` of predict "
-        "or of segment.second_round, set their `precision` to 'bf16', or use "
-        "--device cpu"
+        "or of segment.second_round, set their `precision` to 'bf16', their `crf` to "
+        "'none', or use --device cpu"
     )
 
 

@@ -61,7 +61,13 @@ class _Steps(Sampler[list[int]]):
 
 
 def batches(
-    tickets: Tickets, *, first: int, last: int, batch: int, workers: int
+    tickets: Tickets,
+    *,
+    first: int,
+    last: int,
+    batch: int,
+    workers: int,
+    pin_memory: bool = False,
 ) -> DataLoader[Sample]:
     """Return the batches of steps ``first`` to ``last - 1``.
 
@@ -72,6 +78,7 @@ def batches(
         batch: Samples per step.
         workers: Processes that draw samples; 0 draws in this one. It does not change
             what is drawn. Where processes cannot be forked it is 0.
+        pin_memory: Put batches where a GPU copies them from while it computes.
     """
     if multiprocessing.get_start_method() != "fork":
         workers = 0  # what draws is a closure, which cannot be sent to a new process
@@ -80,7 +87,7 @@ def batches(
         batch_sampler=_Steps(first, last, batch),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        pin_memory=False,
+        pin_memory=pin_memory,
         # without it the loader takes a number from the generator that dropout uses,
         # and a resumed training would drop other channels
         generator=torch.Generator(),

@@ -120,6 +120,7 @@ class _Update:
             last=self._length.steps,
             batch=self._length.batch,
             workers=max(0, workers),
+            pin_memory=self._fabric.device.type == "cuda",
         )
         try:
             yield from cast(Iterable[Batch], self._fabric.setup_dataloaders(loader))
@@ -152,11 +153,12 @@ class _Update:
     def _learn(self, batch: Batch, step: int) -> dict[str, float]:
         """Add the gradient of a part of a batch; return what it yields."""
         losses = self._learner.losses_of(self.model, batch, step - 1)
+        total = torch.stack(list(losses.terms.values())).sum()
+        # first, since reading waits for a GPU, which then has this to do
+        self._fabric.backward(total / self._length.accumulate)
         values = _read({**losses.terms, **losses.watched})
         for name in losses.terms:
             _refuse_infinite(f"loss {name!r}", values[name], step)
-        total = torch.stack(list(losses.terms.values())).sum()
-        self._fabric.backward(total / self._length.accumulate)
         return values
 
 

@@ -8,6 +8,7 @@ Both kernels are normalised symmetrically: ``K`` becomes ``D^-1/2 K D^-1/2`` wit
 row sums of ``K`` in ``D``; a pixel counts as a neighbour of itself.
 """
 
+import threading
 from collections.abc import Sequence
 
 import torch
@@ -38,6 +39,9 @@ __all__ = [
     "dense_crf_exact",
     "scores_from_labels",
 ]
+
+_ON_DEVICE = threading.BoundedSemaphore(2)
+"""Threads that use a GPU at once: they share its queue, and its memory is soon full."""
 
 
 def dense_crf(
@@ -89,7 +93,8 @@ def dense_crf(
             f"score, {most:.3g}, got {min_score}"
         )
     if items.device.type == "cuda":
-        marginals = infer_on_device(items, is_kept, images.to(items.device), knobs)
+        with _ON_DEVICE:
+            marginals = infer_on_device(items, is_kept, images.to(items.device), knobs)
     else:
         marginals = infer_on_cpu(items.cpu(), is_kept.cpu(), images.cpu(), knobs)
     return marginals.reshape(scores.shape).to(scores.device)

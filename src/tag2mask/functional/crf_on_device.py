@@ -42,11 +42,11 @@ def infer_on_device(
     _, num_labels, height, width = logs.shape
     # items of one image lie beside each other, those of several below each other
     shape = len(images), -1, num_labels, height * width
-    evidence = logs.view(shape).permute(0, 3, 1, 2).flatten(0, 1)  # p s k
+    evidence = logs.view(shape).permute(0, 3, 1, 2).flatten(0, 1).contiguous()  # p s k
     marginals = evidence.softmax(dim=2)
     if preset.iterations and kernels_of(preset):
-        lattices = [_lattice_of(image, preset) for image in images]
-        gaussians = _make_filter(_join(lattices, dim=0))
+        joined = _join([_lattice_of(image, preset) for image in images], dim=0)
+        gaussians = _make_filter(joined)
         for _ in range(preset.iterations):
             pull = gaussians.apply(marginals.flatten(1)).view_as(evidence)
             marginals = (evidence + pull).softmax(dim=2)
@@ -107,9 +107,11 @@ def _make_filter(lattice: _Lattice) -> _Filter:
     counts = corners.bincount(minlength=lattice.neighbours.shape[2])
     pieces = (counts + _LONGEST_SUM - 1) // _LONGEST_SUM
     firsts = pieces.cumsum(0) - pieces
-    number = torch.arange(int(pieces.sum()), device=corners.device)
-    number = number - firsts.repeat_interleave(pieces)
-    starts = (counts.cumsum(0) - counts).repeat_interleave(pieces)
+    num_pieces = int(pieces.sum())  # told below too, or a GPU is asked for it again
+    number = torch.arange(num_pieces, device=corners.device)
+    number = number - firsts.repeat_interleave(pieces, output_size=num_pieces)
+    begin = counts.cumsum(0) - counts
+    starts = begin.repeat_interleave(pieces, output_size=num_pieces)
     splat = _Splat(
         order // lattice.vertices.shape[1],
         lattice.weights.flatten()[order],

@@ -50,7 +50,9 @@ def run(
     """
     cams, device = folder / "cams", runtime.device
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batches = _unfinished(index.split("train"), cams, device)
+    scales = [scale * each for each in settings.scales]
+    most_pixels = int(PIXELS_PER_BATCH[device.type] / max(1.0, *scales) ** 2)
+    batches = _unfinished(index.split("train"), cams, pixels=most_pixels)
 
     def read(batch: tuple[ImageRecord, ...]) -> list[torch.Tensor]:
         return [torch.from_numpy(read_indexed(index, image)) for image in batch]
@@ -68,7 +70,7 @@ def run(
             maps = activation_maps(
                 network.logit_maps,
                 to_batch(pixels, device),
-                scales=[scale * each for each in settings.scales],
+                scales=scales,
                 flip=settings.flip,
                 contrast=settings.contrast,
                 stride=STRIDE,
@@ -106,7 +108,7 @@ def read_threshold(folder: Path) -> float:
 
 
 def _unfinished(
-    images: Sequence[ImageRecord], cams: Path, device: torch.device
+    images: Sequence[ImageRecord], cams: Path, *, pixels: int
 ) -> list[tuple[ImageRecord, ...]]:
     """Return the batches that lack maps.
 
@@ -114,6 +116,6 @@ def _unfinished(
     """
     return [
         batch
-        for batch in batches_by_size(images, pixels=PIXELS_PER_BATCH[device.type])
+        for batch in batches_by_size(images, pixels=pixels)
         if not all(cam_path(cams, image.name).exists() for image in batch)
     ]

@@ -20,7 +20,7 @@ from tag2mask.functional.crf import dense_crf
 VERSION = 1
 _LESS_MEMORY = (
     "lower `scales` of predict or of segment.second_round, set their `precision` to "
-    "'bf16', or use --device cpu"
+    "'bf16', their `crf` to 'none', or use --device cpu"
 )
 _LEAST_PROBABILITY = 0.01
 """Labels that reach it nowhere are left out of the CRF."""
