@@ -17,6 +17,7 @@ CARD = {
     "output_stride": 8,
     "dilate": True,
     "rates": None,
+    "neck": 0,
     "class_names": ["background", "cat", "dog"],
     "init": "test_resnet: random",
 }
@@ -41,6 +42,7 @@ def saved(folder, **changes):
         card["network"],
         num_classes=len(card["class_names"]),
         rates=card["rates"],
+        neck=card["neck"],
     ).eval()
     write_card(folder, card)
     save_module(network, folder / "weights.safetensors")
@@ -64,6 +66,30 @@ def test_rates_are_part_of_the_card(tmp_path):
     saved(tmp_path, rates=[2, 3])
     head = load_segmenter(tmp_path).network.head
     assert [branch.dilation[0] for branch in head] == [2, 3]
+
+
+def test_a_neck_is_part_of_the_card_and_older_cards_have_none(tmp_path):
+    made = saved(tmp_path, neck=32, rates=[2, 3])
+    found = load_segmenter(tmp_path).network
+    images = torch.rand(2, 3, 40, 48)
+    with torch.no_grad():
+        assert torch.equal(found(images), made(images))
+    saved(tmp_path)
+    card = json.loads((tmp_path / "model.json").read_text())
+    del card["neck"]
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    assert isinstance(load_segmenter(tmp_path).network.neck, torch.nn.Identity)
+
+
+def test_a_neck_is_normalised_in_groups_and_never_negative():
+    made = make_network(backbone(), "deeplab_v2", num_classes=3, rates=(1,), neck=32)
+    narrowed = made.neck(made.backbone(torch.rand(2, 3, 40, 48)))
+    assert narrowed.shape == (2, 32, 5, 6)
+    assert (narrowed >= 0).all()
+    before = made.neck[:2](made.backbone(torch.rand(2, 3, 40, 48)))
+    groups = before.unflatten(1, (16, 2)).flatten(2)
+    torch.testing.assert_close(groups.mean(2), torch.zeros(2, 16), atol=1e-4, rtol=0)
+    assert [branch.in_channels for branch in made.head] == [32]
 
 
 def test_backbone_options_are_part_of_the_card(tmp_path):
@@ -221,6 +247,8 @@ STRANGE = {
         ({"rates": [0]}, "rates must be whole numbers from 1 to 1024"),
         ({"rates": [10**9]}, "rates must be"),
         ({"rates": [True]}, "rates must be"),
+        ({"neck": 24}, "neck must be 0 to 4096 by 16, got 24"),
+        ({"neck": True}, "neck must be"),
         ({"network": "segformer", "variant": "b9", "options": {}}, "no variant 'b9'"),
     ],
 )

@@ -302,6 +302,7 @@ def test_checkpoint_that_a_crash_left_beside_the_weights_goes(finished, load, tm
         "precision=bf16",
         "freeze=['conv1']",
         "rates=[6, 12]",
+        "neck=16",
         "output_stride=16",
         "dilate=false",
         "network=deeplab_v1",

@@ -77,6 +77,10 @@ class DeepLab(Segment, Training):
     16. Taps beyond the crop learn nothing: small crops want smaller rates."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability of dropping a channel before the head while training."""
+    neck: Annotated[int, Field(ge=0, le=4096, multiple_of=16)] = 0
+    """Channels that a 1x1 convolution, group norm and ReLU leave of the backbone's for
+    the head, which then has fewer weights and fits small data better [ours]; 0: the
+    head reads the backbone [paper]."""
     init_from: Name | None = None
     """Voter whose trained backbone the segmenter starts from, the network of its first
     dropout; none: ``weights``. It has learnt the tags, which short schedules lack

@@ -34,7 +34,8 @@ def make_optimizer(
     """Return an optimiser with a group for each learning rate of ``model``.
 
     Args:
-        model: May have a part ``head``; frozen parameters take no part.
+        model: May have parts ``neck`` and ``head``, which are its head; frozen
+            parameters take no part.
         kind: SGD, or AdamW with its usual moments.
         learning_rate: Of weights that are not the head's.
         factors: Of the head and of biases.
@@ -45,7 +46,7 @@ def make_optimizer(
     members: list[list[nn.Parameter]] = [[] for _ in range(4)]
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            is_head = name.startswith("head.")
+            is_head = name.startswith(("neck.", "head."))
             is_bias = factors.bias != 1 and name.endswith("bias")
             members[2 * is_head + is_bias].append(parameter)
     groups = [

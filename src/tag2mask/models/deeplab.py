@@ -9,6 +9,7 @@ from tag2mask.models.backbones import Backbone
 
 ASPP_RATES = (6, 12, 18, 24)
 LARGE_FOV_RATE = 12
+NECK_GROUPS = 16
 
 
 class DeepLab(nn.Module):
@@ -21,6 +22,8 @@ class DeepLab(nn.Module):
         num_classes: Background included.
         rates: Dilation of each classifier, pixels of the feature map.
         dropout: Probability of dropping a whole channel of the map while training.
+        neck: Channels, a multiple of ``NECK_GROUPS``, that a 1x1 convolution, group
+            norm (as many groups) and ReLU leave of the map's [ours]; 0: no such thing.
 
     Attributes:
         folds_taps: Whether the branches are computed as one matrix product, which is
@@ -36,13 +39,15 @@ class DeepLab(nn.Module):
         num_classes: int,
         rates: tuple[int, ...],
         dropout: float = 0.0,
+        neck: int = 0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout2d(dropout)
+        self.neck = _neck(backbone.num_channels, neck) if neck else nn.Identity()
+        channels = neck or backbone.num_channels
         self.head = nn.ModuleList(
-            nn.Conv2d(backbone.num_channels, num_classes, 3, padding=r, dilation=r)
-            for r in rates
+            nn.Conv2d(channels, num_classes, 3, padding=r, dilation=r) for r in rates
         )
         for branch in self.head:
             nn.init.normal_(branch.weight, std=0.01)  # type: ignore[arg-type]
@@ -50,7 +55,7 @@ class DeepLab(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k fh fw"]:
         """Return logits at the backbone's output stride."""
-        return self._classify(self.dropout(self.backbone(images)))
+        return self._classify(self.neck(self.dropout(self.backbone(images))))
 
     def _classify(
         self, features: Float[Tensor, "b c fh fw"]
@@ -78,6 +83,14 @@ class DeepLab(nn.Module):
             folded = functional.fold(each, size, 3, dilation=rate, padding=rate)
             logits = logits + folded
         return logits
+
+
+def _neck(channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 1, bias=False),
+        nn.GroupNorm(NECK_GROUPS, width),
+        nn.ReLU(inplace=True),
+    )
 
 
 def upsample(

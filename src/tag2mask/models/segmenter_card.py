@@ -10,9 +10,12 @@ from typing import Any, get_args
 from tag2mask.artifacts.files import read_json
 from tag2mask.errors import ModelError
 from tag2mask.functional.shapes import MAX_CLASSES
+from tag2mask.models.deeplab import NECK_GROUPS
 from tag2mask.models.transformer_segmenters.variants import MitVariant, SwinVariant
 
-_DEEPLAB = {"backbone", "backbone_options", "output_stride", "dilate", "rates"}
+_DEEPLAB = {
+    "backbone", "backbone_options", "output_stride", "dilate", "rates", "neck"
+}  # fmt: skip
 _NEEDED = {
     "deeplab_v1": _DEEPLAB,
     "deeplab_v2": _DEEPLAB,
@@ -20,8 +23,11 @@ _NEEDED = {
     "mask2former": {"variant", "options", "backbone_options"},
 }
 """What a card says of each network, beside ``network`` and ``class_names``."""
+_ADDED = {"neck": 0}
+"""What cards of older versions lack, and what they meant."""
 _VARIANTS = {"segformer": get_args(MitVariant), "mask2former": get_args(SwinVariant)}
 _MOST_RATE = 1024
+_WIDEST_NECK = 4096
 _PLAIN = str | int | float | bool
 
 
@@ -33,7 +39,7 @@ def read_card(path: Path) -> dict[str, Any]:
         ModelError: If a key is missing or wrong, naming it.
     """
     card = read_json(path)
-    known = card if isinstance(card, dict) else {}
+    known = _ADDED | card if isinstance(card, dict) else {}
     needed = _NEEDED.get(str(known.get("network")), _DEEPLAB)
     missing = (needed | {"network", "class_names"}) - set(known)
     if missing:
@@ -80,6 +86,12 @@ def _are_rates(value: object) -> bool:
     return all(type(each) is int and 1 <= each <= _MOST_RATE for each in value)
 
 
+def _is_neck(value: object) -> bool:
+    if type(value) is not int:
+        return False
+    return 0 <= value <= _WIDEST_NECK and value % NECK_GROUPS == 0
+
+
 def _are_options(value: object) -> bool:
     if not isinstance(value, dict):
         return False
@@ -106,5 +118,6 @@ _CHECKS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "output_stride": ("8, 16 or 32", lambda value: value in (8, 16, 32)),
     "dilate": ("true or false", lambda value: isinstance(value, bool)),
     "rates": (f"whole numbers from 1 to {_MOST_RATE}, or null", _are_rates),
+    "neck": (f"0 to {_WIDEST_NECK} by {NECK_GROUPS}", _is_neck),
     "variant": ("a name", lambda value: isinstance(value, str)),
 }

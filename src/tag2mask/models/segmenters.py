@@ -48,6 +48,7 @@ def make_network(
     num_classes: int,
     rates: Sequence[int] | None = None,
     dropout: float = 0.0,
+    neck: int = 0,
 ) -> DeepLab:
     """Put the heads of a DeepLab on a backbone.
 
@@ -58,10 +59,13 @@ def make_network(
         rates: Dilation of each branch; None: those of the paper, which are for output
             stride 8, changed to reach as many pixels of the image at another stride.
         dropout: Of channels before the heads, while training.
+        neck: Channels that the heads read; 0: the backbone's.
     """
     shrink = _STRIDE_OF_RATES / backbone.output_stride
     chosen = tuple(rates or (round(rate * shrink) for rate in _RATES[network]))
-    return DeepLab(backbone, num_classes=num_classes, rates=chosen, dropout=dropout)
+    return DeepLab(
+        backbone, num_classes=num_classes, rates=chosen, dropout=dropout, neck=neck
+    )
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
@@ -70,8 +74,8 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     Args:
         folder: Where weights.safetensors is or will be.
         card: With ``network`` and ``class_names``; of a DeepLab ``backbone``,
-            ``backbone_options``, ``output_stride``, ``dilate`` and ``rates``, of a
-            SegFormer ``variant`` and ``options``, of a Mask2Former these and
+            ``backbone_options``, ``output_stride``, ``dilate``, ``rates`` and ``neck``,
+            of a SegFormer ``variant`` and ``options``, of a Mask2Former these and
             ``backbone_options``; more may follow.
     """
     write_json(folder / CARD, dict(card))
@@ -117,5 +121,9 @@ def _rebuild(card: Mapping[str, Any], *, num_classes: int) -> SegmenterNetwork:
         options=card["backbone_options"],
     )
     return make_network(
-        backbone, card["network"], num_classes=num_classes, rates=card["rates"]
+        backbone,
+        card["network"],
+        num_classes=num_classes,
+        rates=card["rates"],
+        neck=card["neck"],
     )

@@ -29,6 +29,7 @@ def build_network(settings: config.Segmenter, *, num_classes: int) -> SegmenterN
                 num_classes=num_classes,
                 rates=settings.rates,
                 dropout=settings.dropout,
+                neck=settings.neck,
             )
         case config.Segformer():
             segformer = make_segformer(
@@ -60,7 +61,8 @@ def model_card(
     keys: tuple[str, ...]
     match settings:
         case config.DeepLab():
-            keys = ("rates", "backbone", "backbone_options", "output_stride", "dilate")
+            backbone = ("backbone", "backbone_options", "output_stride", "dilate")
+            keys = ("rates", "neck", *backbone)
         case config.Segformer():
             keys = ("variant", "options")
         case config.Mask2Former():
