@@ -48,7 +48,11 @@ def make() -> Segmenter:
         options=table.backbone_options,
     )
     network = make_network(
-        backbone, table.network, num_classes=_CLASSES, rates=table.rates
+        backbone,
+        table.network,
+        num_classes=_CLASSES,
+        rates=table.rates,
+        neck=table.neck,
     )
     card = {"network": table.network, "backbone": table.backbone}
     names = tuple(str(number) for number in range(_CLASSES))

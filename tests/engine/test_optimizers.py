@@ -20,10 +20,11 @@ class Network(nn.Module):
         super().__init__()
         self.body = nn.Linear(2, 2)
         self.headlight = nn.Linear(2, 2)  # no part of the head
+        self.neck = nn.Identity()
         self.head = nn.ModuleList([nn.Linear(2, 1)])
 
     def forward(self, inputs):
-        return self.head[0](self.headlight(self.body(inputs)))
+        return self.head[0](self.neck(self.headlight(self.body(inputs))))
 
 
 def names(model, group):
@@ -39,6 +40,13 @@ def test_head_has_a_group_and_a_rate_of_its_own():
     }  # fmt: skip
     assert names(model, head) == {"head.0.weight", "head.0.bias"}
     assert (body["lr"], head["lr"]) == (0.1, 1.0)
+
+
+def test_a_neck_learns_as_fast_as_the_head():
+    model = Network()
+    model.neck = nn.Linear(2, 2)
+    _, head = make_optimizer(model, **KNOBS).param_groups
+    assert {"neck.weight", "neck.bias"} < names(model, head)
 
 
 def test_biases_have_groups_and_rates_of_their_own():

@@ -192,7 +192,7 @@ def test_standard_operators_compute_the_same(backbone, options, stride):
     made = make_backbone(
         backbone, weights="none", output_stride=stride, options=options
     )
-    network = make_network(made, "deeplab_v2", num_classes=3, rates=(1, 2))
+    network = make_network(made, "deeplab_v2", num_classes=3, rates=(1, 2), neck=16)
     spread(network)
     standard = in_standard_operators(network)
     kinds = {type(each) for each in standard.modules() if isinstance(each, nn.Conv2d)}
@@ -233,7 +233,7 @@ def test_deeplab_on_real_backbones_is_exported(tmp_path, backbone, options):
     made = make_backbone(
         backbone, weights="none", output_stride=stride, options=options
     )
-    network = spread(make_network(made, "deeplab_v2", num_classes=5))
+    network = spread(make_network(made, "deeplab_v2", num_classes=5, neck=32))
     card = {"network": "deeplab_v2", "backbone": backbone}
     model = Segmenter(network, tuple("abcde"), card)
     found = export_onnx(model, tmp_path / "model.onnx")

@@ -59,3 +59,33 @@ def test_contrast_is_alive(tmp_path, contrast):
     left = read_cams(tmp_path / "cams", "a").maps[0, 0, 0]
     # on the left the tag has less than the mean of both, so that nothing is left of it
     assert (left == 0) == contrast
+
+
+class Counting(Tilted):
+    """Remembers how many images it saw at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def logit_maps(self, images):
+        self.seen.append(len(images))
+        return super().logit_maps(images)
+
+
+@pytest.mark.parametrize(("scales", "scale", "at_once"), [
+    ((0.5, 1.0), 1.0, 4), ((0.5, 2.0), 1.0, 1), ((0.5, 1.0), 1.5, 1), ((1.0,), 1.4, 2),
+])  # fmt: skip
+def test_batches_count_the_pixels_of_the_largest_view(
+    tmp_path, monkeypatch, scales, scale, at_once
+):
+    # four images of 64 pixels in 256: at 1.4 times the size, 256 / 1.96 holds two
+    monkeypatch.setitem(cam.PIXELS_PER_BATCH, "cpu", 256)
+    images = [ImageRecord(name, f"{name}.png", 16, 4, (1,), "train") for name in "abcd"]
+    for image in images:
+        Image.new("RGB", (16, 4)).save(tmp_path / image.file)
+    write_index(tmp_path / "index", images, ["background", "x", "y"], [])
+    index, network = Index(tmp_path / "index", tmp_path), Counting()
+    settings = config.CamInference(scales=scales, flip=False)
+    cam.run(index, network, settings, tmp_path, scale=scale, runtime=Runtime())
+    assert set(network.seen) == {at_once}

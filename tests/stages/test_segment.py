@@ -262,8 +262,8 @@ def trained(finished, recipe, folder, random_seed=0):
 
 
 def test_a_trained_segmenter_can_be_opened(finished, load, tmp_path):
-    recipe = load("segment.steps=1", "segment.rates=[2]", "segment.network=deeplab_v1")
-    trained(finished, recipe, tmp_path)
+    changes = "segment.rates=[2]", "segment.network=deeplab_v1", "segment.neck=16"
+    trained(finished, load("segment.steps=1", *changes), tmp_path)
     found = load_segmenter(tmp_path)
     assert found.class_names[:2] == ("background", "train")
     assert found.card["init"] == "test_resnet: random"

@@ -15,6 +15,7 @@ from pydantic import (
 from tag2mask.config.base import Fraction, Name, Scales, kind_told_by
 from tag2mask.config.predicting import SecondRound
 from tag2mask.config.training import Course, Training
+from tag2mask.models.deeplab import NECK_GROUPS, WIDEST_NECK
 from tag2mask.models.transformer_segmenters import MitVariant, SwinVariant
 
 Options = dict[str, bool | int | float | str | list[int]]
@@ -76,8 +77,8 @@ class DeepLab(Segment, Training):
     the paper, 12 for V1 and 6, 12, 18, 24 for V2 at output stride 8, half of them at
     16. Taps beyond the crop learn nothing: small crops want smaller rates."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Probability of dropping a channel before the head while training."""
-    neck: Annotated[int, Field(ge=0, le=4096, multiple_of=16)] = 0
+    """Probability of dropping a channel of the backbone's while training."""
+    neck: Annotated[int, Field(ge=0, le=WIDEST_NECK, multiple_of=NECK_GROUPS)] = 0
     """Channels that a 1x1 convolution, group norm and ReLU leave of the backbone's for
     the head, which then has fewer weights and fits small data better [ours]; 0: the
     head reads the backbone [paper]."""

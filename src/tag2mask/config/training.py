@@ -36,7 +36,7 @@ class Course(Schema):
     learning_rate: PositiveFloat = 1e-3
     """Of the backbone, at its highest [paper]."""
     head_factor: PositiveFloat = 10.0
-    """Learning rate of the head over that of the backbone [peer]."""
+    """Learning rate of the head, a neck included, over that of the backbone [peer]."""
     bias_factor: PositiveFloat = 1.0
     """Learning rate of biases over that of their weights; 2 [peer]."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9

@@ -8,7 +8,6 @@ Both kernels are normalised symmetrically: ``K`` becomes ``D^-1/2 K D^-1/2`` wit
 row sums of ``K`` in ``D``; a pixel counts as a neighbour of itself.
 """
 
-import threading
 from collections.abc import Sequence
 
 import torch
@@ -28,6 +27,7 @@ from tag2mask.functional.crf_presets import (
     find_preset,
 )
 from tag2mask.functional.shapes import IGNORE, MAX_CLASSES
+from tag2mask.functional.turns import at_device
 
 __all__ = [
     "DEEPLAB",
@@ -39,9 +39,6 @@ __all__ = [
     "dense_crf_exact",
     "scores_from_labels",
 ]
-
-_ON_DEVICE = threading.BoundedSemaphore(2)
-"""Threads that use a GPU at once: they share its queue, and its memory is soon full."""
 
 
 def dense_crf(
@@ -93,7 +90,7 @@ def dense_crf(
             f"score, {most:.3g}, got {min_score}"
         )
     if items.device.type == "cuda":
-        with _ON_DEVICE:
+        with at_device:
             marginals = infer_on_device(items, is_kept, images.to(items.device), knobs)
     else:
         marginals = infer_on_cpu(items.cpu(), is_kept.cpu(), images.cpu(), knobs)

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from tag2mask.functional.neighbourhood import pairs_within
 from tag2mask.functional.precision import at_least_float32
+from tag2mask.functional.turns import at_device
 from tag2mask.kernels import random_walk as kernels
 
 _Window = tuple[EllipsisType, slice, slice]
@@ -75,10 +76,10 @@ def random_walk(
     constant map stays as it is, and so does every map where all edges are 1. IRNet
     starts from ``cam * (1 - edge)``: see `refine_cams`.
 
-    Memory is about 4 * 34 bytes a pixel at radius 5, and three times the maps. On the
-    CPU it runs on one thread and lets go of the interpreter's lock: for many images,
-    call it from several threads. On other devices it is a sum of shifted maps; there,
-    walk images of one size together.
+    On the CPU memory is about 4 * 34 bytes a pixel at radius 5, and three times the
+    maps; it runs on one thread and lets go of the interpreter's lock: for many images,
+    call it from several threads. On other devices see `walk_by_windows`; there, walk
+    images of one size together.
 
     Args:
         scores: Maps of any finite values, one image or a batch of them.
@@ -101,7 +102,8 @@ def random_walk(
     if num_steps == 0 or maps.numel() == 0:
         return maps.clone()
     if maps.device.type != "cpu":
-        return walk_by_windows(maps, affinities, radius=radius, num_steps=num_steps)
+        with at_device:
+            return walk_by_windows(maps, affinities, radius=radius, num_steps=num_steps)
     walked = [
         _walk_compiled(each, near, radius=radius, num_steps=num_steps)
         for each, near in zip(
@@ -123,7 +125,7 @@ def walk_by_windows(
     """Walk as `random_walk` does, on any device, each step in a few operations.
 
     Every pixel weighs the window around it: memory for ``(2 radius - 1)^2`` times the
-    maps, in exchange for a launch or five a step on a GPU.
+    maps, some three times over, so that a step is a few launches on a GPU.
 
     Args:
         maps: Scores, finite.

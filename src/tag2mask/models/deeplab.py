@@ -10,6 +10,7 @@ from tag2mask.models.backbones import Backbone
 ASPP_RATES = (6, 12, 18, 24)
 LARGE_FOV_RATE = 12
 NECK_GROUPS = 16
+WIDEST_NECK = 4096
 
 
 class DeepLab(nn.Module):
@@ -21,7 +22,8 @@ class DeepLab(nn.Module):
         backbone: Gives the feature map.
         num_classes: Background included.
         rates: Dilation of each classifier, pixels of the feature map.
-        dropout: Probability of dropping a whole channel of the map while training.
+        dropout: Probability of dropping a whole channel of the backbone's map while
+            training.
         neck: Channels, a multiple of ``NECK_GROUPS``, that a 1x1 convolution, group
             norm (as many groups) and ReLU leave of the map's [ours]; 0: no such thing.
 

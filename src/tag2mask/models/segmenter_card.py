@@ -10,7 +10,7 @@ from typing import Any, get_args
 from tag2mask.artifacts.files import read_json
 from tag2mask.errors import ModelError
 from tag2mask.functional.shapes import MAX_CLASSES
-from tag2mask.models.deeplab import NECK_GROUPS
+from tag2mask.models.deeplab import NECK_GROUPS, WIDEST_NECK
 from tag2mask.models.transformer_segmenters.variants import MitVariant, SwinVariant
 
 _DEEPLAB = {
@@ -27,7 +27,6 @@ _ADDED = {"neck": 0}
 """What cards of older versions lack, and what they meant."""
 _VARIANTS = {"segformer": get_args(MitVariant), "mask2former": get_args(SwinVariant)}
 _MOST_RATE = 1024
-_WIDEST_NECK = 4096
 _PLAIN = str | int | float | bool
 
 
@@ -39,8 +38,9 @@ def read_card(path: Path) -> dict[str, Any]:
         ModelError: If a key is missing or wrong, naming it.
     """
     card = read_json(path)
-    known = _ADDED | card if isinstance(card, dict) else {}
+    known = card if isinstance(card, dict) else {}
     needed = _NEEDED.get(str(known.get("network")), _DEEPLAB)
+    known = {key: _ADDED[key] for key in needed & set(_ADDED)} | known
     missing = (needed | {"network", "class_names"}) - set(known)
     if missing:
         raise ModelError(
@@ -89,7 +89,7 @@ def _are_rates(value: object) -> bool:
 def _is_neck(value: object) -> bool:
     if type(value) is not int:
         return False
-    return 0 <= value <= _WIDEST_NECK and value % NECK_GROUPS == 0
+    return 0 <= value <= WIDEST_NECK and value % NECK_GROUPS == 0
 
 
 def _are_options(value: object) -> bool:
@@ -118,6 +118,6 @@ _CHECKS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "output_stride": ("8, 16 or 32", lambda value: value in (8, 16, 32)),
     "dilate": ("true or false", lambda value: isinstance(value, bool)),
     "rates": (f"whole numbers from 1 to {_MOST_RATE}, or null", _are_rates),
-    "neck": (f"0 to {_WIDEST_NECK} by {NECK_GROUPS}", _is_neck),
+    "neck": (f"0 to {WIDEST_NECK} by {NECK_GROUPS}", _is_neck),
     "variant": ("a name", lambda value: isinstance(value, str)),
 }

@@ -58,7 +58,7 @@ def make_network(
         num_classes: Background included.
         rates: Dilation of each branch; None: those of the paper, which are for output
             stride 8, changed to reach as many pixels of the image at another stride.
-        dropout: Of channels before the heads, while training.
+        dropout: Of the backbone's channels, while training.
         neck: Channels that the heads read; 0: the backbone's.
     """
     shrink = _STRIDE_OF_RATES / backbone.output_stride

@@ -69,7 +69,7 @@ def train(
     """Train ``model`` and write its weights; nothing is done if they are there.
 
     Args:
-        model: Its part ``head``, if it has one, learns faster.
+        model: Its parts ``neck`` and ``head``, if it has them, learn faster.
         losses_of: As in ``engine.loop.Learner``.
         tickets: The samples, shuffled and augmented.
         training: The table.
