@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from statistics import mean
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from pydantic import ValidationError
 from tag2mask import Runtime, load_recipe, plan, run
 from tag2mask.artifacts.cams import read_cams
 from tag2mask.artifacts.labels import LabelFolder
-from tag2mask.config import Recipe, VoteIrnet, VoterIrnet
+from tag2mask.config import Recipe, Seeding, VoteIrnet, VoterIrnet
 from tag2mask.errors import ModelError, RecipeError
+from tag2mask.stages.refine import with_seeds
 from test_resume import ALONE, check_whole, results, run_with_faults
 
 RUNTIME = Runtime(workers=1)
@@ -199,6 +201,46 @@ def test_a_walk_may_have_the_background_of_its_seeds(refining, done, tmp_path, f
     )
 
 
+def test_a_walk_after_the_vote_may_have_the_mean_background_of_its_voters(
+    refining, done, tmp_path
+):
+    work = tmp_path / "work"
+    shutil.copytree(done.work, work)
+    asked = refining("voters.a.seed.alpha=otsu", "vote.refine.alpha=seed")
+    by_seeds = Done(work, run(asked, work, runtime=RUNTIME, until="vote_refine"))
+    found = [
+        json.loads((by_seeds.folder("voters", v, "seed") / "alpha.json").read_text())
+        for v in by_seeds.record["artifacts"]["voters"]
+    ]
+    alphas = [each["alpha"] for each in found]
+    assert len(set(alphas)) == 2
+    given = refining("voters.a.seed.alpha=otsu", f"vote.refine.alpha={mean(alphas)}")
+    by_number = Done(work, run(given, work, runtime=RUNTIME, until="vote_refine"))
+    one, two = (
+        LabelFolder(each.folder("vote_refine") / "labels")
+        for each in (by_seeds, by_number)
+    )
+    assert len(one) == 8
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "alpha", "background"),
+    [
+        ([{"alpha": 3.0}], 3.0, 0.25),
+        ([{"background": 0.4}], None, 0.4),
+        ([{"alpha": 1.0}, {"alpha": 4.0}], 2.5, 0.25),
+        # at 0.5 an object ties with (1 - 0.5) ^ 1
+        ([{"background": 0.5}, {"alpha": 2.0}], 1.5, 0.25),
+    ],
+)
+def test_backgrounds_of_several_seeds_are_averaged(seeds, alpha, background):
+    asked = VoteIrnet(method="irnet", alpha="seed")
+    found = with_seeds(asked, lambda: [Seeding(**each) for each in seeds])
+    assert found.alpha == (None if alpha is None else pytest.approx(alpha))
+    assert found.background == background
+
+
 def test_refined_labels_vote(done):
     voters = done.record["artifacts"]["voters"]
     ballots = [
@@ -301,7 +343,6 @@ def test_where_no_voter_trains_a_vote_needs_a_backbone(refining):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ("vote.refine.alpha=seed", r"alpha = 'seed' is of a voter: a vote has none"),
         ("vote.refine.method=irn", r"vote\.refine\.method: .*mean 'irnet'"),
         (
             "vote.refine.labels={foreground=0.4}",

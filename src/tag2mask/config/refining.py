@@ -117,7 +117,8 @@ class Irnet(Course):
     """Score of background beside those of the walk; 0.20 in CLIMS [peer]."""
     alpha: PositiveFloat | Literal["seed"] | None = None
     """Background score (1 - max M)^alpha, as of seeds, in place of the constant;
-    ``seed``: that of the voter's own seeds, found or given [ours]."""
+    ``seed``: that of the voter's own seeds, found or given; after a vote the mean of
+    its voters' exponents [ours]."""
     crf: Crf = "none"
     """Of the walk's scores."""
     crf_shrink: Shrink = 1
@@ -136,12 +137,6 @@ class VoteIrnet(Irnet):
 
     min_support: Annotated[int, Field(ge=1, le=255)] = 2
     """Votes that make a label one to learn from [ours]."""
-
-    @model_validator(mode="after")
-    def _has_no_seeds(self) -> "VoteIrnet":
-        if self.alpha == "seed":
-            raise ValueError("alpha = 'seed' is of a voter: a vote has none, give one")
-        return self
 
 
 VoterRefiner = Unrefined | LabelCrf | VoterIrnet

@@ -99,8 +99,8 @@ def open_electors(table: config.Vote, electors: Voters) -> list[vote.Elector]:
 def _open_maps(voter: VoterArtifacts) -> vote.Maps:
     """Return the scores that a voter's labels were made of: after a walk, its own."""
     settings, labels = voter.settings.refine, voter.refined.labels
-    if isinstance(settings, config.Irnet) and labels is not None:
-        known = refine.with_seeds(settings, voter.settings.seed, voter.seed.folder)
-        return vote.Maps(labels.folder / "scores", refine.seeding(known))
     seeding = settled(voter.settings.seed, voter.seed.folder)
+    if isinstance(settings, config.Irnet) and labels is not None:
+        known = refine.with_seeds(settings, lambda: [seeding])
+        return vote.Maps(labels.folder / "scores", refine.seeding(known))
     return vote.Maps(voter.cam.folder / "cams", seeding)

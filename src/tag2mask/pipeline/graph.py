@@ -158,6 +158,7 @@ class Graph:
                 voted,
                 {name: each.cam for name, each in chosen.items()},
                 {name: each.ballot for name, each in chosen.items()},
+                {n: (each.settings.seed, each.seed) for n, each in chosen.items()},
                 self._open_electors,
             ),
             next(trained, None),

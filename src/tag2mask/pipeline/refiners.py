@@ -13,6 +13,7 @@ from tag2mask.models.irnet import IrNet
 from tag2mask.pipeline.builder import Builder, Stage
 from tag2mask.pipeline.network_settings import network_settings
 from tag2mask.stages import irnet, irnet_labels, refine, vote
+from tag2mask.stages.seed import settled
 from tag2mask.stages.segment_network import initialisation
 
 _WALKS = ("walk", "background", "alpha", "crf", "crf_shrink")
@@ -32,9 +33,10 @@ class Refined(NamedTuple):
 
 
 UNREFINED = Refined(None, None)
-_Method = config.LabelCrf | config.Irnet
 Trained = tuple[config.Voter, Artifact] | None
 """A voter's table and its training."""
+Seeds = tuple[config.Seeding, Artifact]
+"""How a voter's seeds are made, and the seeds."""
 
 
 class Voted(NamedTuple):
@@ -44,12 +46,14 @@ class Voted(NamedTuple):
         labels: The vote.
         cams: Activation maps of every voter that may vote.
         ballots: The labels that each voted with.
+        seeds: Their seeds, and how these were made.
         electors: Opens those that do vote, once it is known.
     """
 
     labels: Artifact
     cams: Mapping[str, Artifact]
     ballots: Mapping[str, Artifact]
+    seeds: Mapping[str, Seeds]
     electors: Callable[[], Mapping[str, vote.Elector]]
 
 
@@ -61,20 +65,22 @@ class _Material(NamedTuple):
         subject: Of both.
         labels: The labels as they are.
         cams: Activation maps, by role.
+        seeds: Where a background may be found, by role.
         ballots: The labels of all voters after a vote, by role.
         backbone: The table and the training that IRNet reads unless told otherwise.
         open: Opens all of them, but for boundaries.
-        settle: Puts the background of a voter's seeds where it is asked for.
+        backgrounds: Says how the seeds were made.
     """
 
     stages: tuple[Stage, Stage]
     subject: str
     labels: Artifact
     cams: Mapping[str, Artifact]
+    seeds: Mapping[str, Artifact]
     ballots: Mapping[str, Artifact]
     backbone: Trained
     open: Callable[[], refine.Evidence]
-    settle: Callable[[_Method], _Method] = lambda given: given
+    backgrounds: Callable[[], list[config.Seeding]]
 
 
 @dataclass(frozen=True)
@@ -107,10 +113,11 @@ class RefinerMaker:
             subject,
             seeds,
             {"cam": cams},
+            {"seed": seeds},
             {},
             None if trained is None else (voter, trained),
             evidence,
-            lambda given: refine.with_seeds(given, voter.seed, seeds.folder),
+            lambda: [settled(voter.seed, seeds.folder)],
         )
         if not isinstance(settings, config.VoterIrnet):
             return self._without_network(settings, material)
@@ -147,14 +154,20 @@ class RefinerMaker:
             ballots = list(electors.values())
             return refine.Evidence(LabelFolder(labels / "labels"), maps, None, ballots)
 
+        def backgrounds() -> list[config.Seeding]:
+            found = (voted.seeds[name] for name in voted.electors())
+            return [settled(seeding, seeds.folder) for seeding, seeds in found]
+
         material = _Material(
             ("vote_irnet", "vote_refine"),
             "vote",
             voted.labels,
             {f"cam {name}": each for name, each in voted.cams.items()},
+            {f"seed {name}": each for name, (_, each) in voted.seeds.items()},
             {f"ballot {name}": each for name, each in voted.ballots.items()},
             backbone,
             evidence,
+            backgrounds,
         )
         if not isinstance(settings, config.VoteIrnet):
             return self._without_network(settings, material)
@@ -226,14 +239,14 @@ class RefinerMaker:
         else:
             knobs = settings.model_dump(mode="json", include={"method", *_WALKS})
             inputs |= {"irnet": learnt, **material.cams}
-            inputs |= {"seed": material.labels} if knobs["alpha"] == "seed" else {}
+            inputs |= material.seeds if knobs["alpha"] == "seed" else {}
         edges = learnt.folder / "edges" if learnt else None
         return self.builder.make(
             Request(material.stages[1], refine.VERSION, knobs, inputs),
             lambda folder: refine.run(
                 self.table(),
                 material.open()._replace(edges=edges),
-                material.settle(settings),
+                refine.with_seeds(settings, material.backgrounds),
                 folder,
                 runtime=self.builder.runtime,
             ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple, TypeVar, assert_never
 
 import torch
@@ -18,8 +19,9 @@ from tag2mask.engine.map_images import for_each_image
 from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.random_walk import Walk, refine_cams
+from tag2mask.functional.seeding import alpha_of_threshold
 from tag2mask.functional.voting import count_support
-from tag2mask.stages.seed import LESS_MEMORY, seed_labels, settled
+from tag2mask.stages.seed import LESS_MEMORY, seed_labels
 from tag2mask.stages.smoothing import smooth_labels
 from tag2mask.stages.vote import Elector
 
@@ -95,19 +97,26 @@ def mean_cams(folders: Sequence[Path], name: str) -> Cams:
     return Cams(torch.stack([each.maps for each in found]).mean(0), found[0].class_ids)
 
 
-def with_seeds(settings: Method, seeding: config.Seeding, seeds: Path) -> Method:
-    """Return settings with the background of a voter's seeds, if they ask for it.
+def with_seeds(
+    settings: Method, backgrounds: Callable[[], Sequence[config.Seeding]]
+) -> Method:
+    """Return settings with the background of seeds, if they ask for it.
+
+    Of several voters the mean of their exponents; a constant background counts as the
+    exponent with which an object ties at the same score.
 
     Args:
-        settings: Of the voter's refiner.
-        seeding: Of its seeds.
-        seeds: Their finished folder.
+        settings: Of the refiner.
+        backgrounds: Says how each voter's finished seeds were made.
     """
     if not isinstance(settings, config.Irnet) or settings.alpha != "seed":
         return settings
-    found = settled(seeding, seeds)
-    constant = {} if found.background is None else {"background": found.background}
-    return settings.model_copy(update={"alpha": found.alpha, **constant})
+    seeds = backgrounds()
+    if len(seeds) == 1 and seeds[0].background is not None:
+        update = {"alpha": None, "background": seeds[0].background}
+    else:
+        update = {"alpha": fmean(_exponent(each) for each in seeds)}
+    return settings.model_copy(update=update)
 
 
 def seeding(settings: config.Irnet) -> config.Seeding:
@@ -120,6 +129,14 @@ def seeding(settings: config.Irnet) -> config.Seeding:
         crf=settings.crf,
         crf_shrink=settings.crf_shrink,
     )
+
+
+def _exponent(seeding: config.Seeding) -> float:
+    if seeding.background is not None:
+        return alpha_of_threshold(seeding.background)
+    if not isinstance(seeding.alpha, float):
+        raise TypeError(f"alpha must be a number by now, got {seeding.alpha!r}")
+    return seeding.alpha
 
 
 def _smoothing(
