@@ -224,6 +224,36 @@ def test_a_walk_after_the_vote_may_have_the_mean_background_of_its_voters(
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_only_those_who_vote_give_a_walk_their_background(refining, done, tmp_path):
+    work = tmp_path / "work"
+    shutil.copytree(done.work, work)
+    one = 'vote.voters=["a-0.1-1"]', "voters.a.seed.alpha=otsu"
+    asked = refining(*one, "vote.refine.alpha=seed")
+    by_seed = Done(work, run(asked, work, runtime=RUNTIME, until="vote_refine"))
+    alpha_file = by_seed.folder("voters", "a-0.1-1", "seed") / "alpha.json"
+    alpha = json.loads(alpha_file.read_text())["alpha"]
+    given = refining(*one, f"vote.refine.alpha={alpha}")
+    by_number = Done(work, run(given, work, runtime=RUNTIME, until="vote_refine"))
+    first, second = (
+        LabelFolder(each.folder("vote_refine") / "labels")
+        for each in (by_seed, by_number)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_another_background_of_seeds_is_walked_anew(refining, done):
+    """IRNet of the voters reads maps: nothing else depends on their seeds."""
+    asked = refining("vote.refine.alpha=seed")
+    changed = refining("vote.refine.alpha=seed", "voters.a.seed.alpha=2.0")
+
+    def key(recipe):
+        (step,) = (s for s in plan(recipe, done.work) if s.stage == "vote_refine")
+        return step.artifact.key
+
+    assert key(asked) != key(changed)
+    assert key(refining()) == key(refining("voters.a.seed.alpha=2.0"))
+
+
 @pytest.mark.parametrize(
     ("seeds", "alpha", "background"),
     [

@@ -117,8 +117,8 @@ class Irnet(Course):
     """Score of background beside those of the walk; 0.20 in CLIMS [peer]."""
     alpha: PositiveFloat | Literal["seed"] | None = None
     """Background score (1 - max M)^alpha, as of seeds, in place of the constant;
-    ``seed``: that of the voter's own seeds, found or given; after a vote the mean of
-    its voters' exponents [ours]."""
+    ``seed``: that of the voter's own seeds, found or given; after a vote the unweighted
+    mean of the exponents of its voters' seeds [ours]."""
     crf: Crf = "none"
     """Of the walk's scores."""
     crf_shrink: Shrink = 1

@@ -15,7 +15,7 @@ from tag2mask.pipeline.electors import (
     vote_inputs,
     vote_settings,
 )
-from tag2mask.pipeline.refiners import UNREFINED, Refined, Voted
+from tag2mask.pipeline.refiners import UNREFINED, Refined, Voted, Voting
 from tag2mask.pipeline.segmenters import Jury, Segmented, SegmenterMaker
 from tag2mask.pipeline.selection import ask_selection, kept_voters, require_support
 from tag2mask.pipeline.voters import VoterArtifacts, VoterMaker
@@ -156,9 +156,10 @@ class Graph:
             self.recipe.vote.refine,
             Voted(
                 voted,
-                {name: each.cam for name, each in chosen.items()},
-                {name: each.ballot for name, each in chosen.items()},
-                {n: (each.settings.seed, each.seed) for n, each in chosen.items()},
+                {
+                    name: Voting(each.cam, each.ballot, each.seed, each.settings.seed)
+                    for name, each in chosen.items()
+                },
                 self._open_electors,
             ),
             next(trained, None),

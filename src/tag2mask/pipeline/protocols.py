@@ -1,10 +1,9 @@
 """How each kind of labels is scored: what a reader must know before they compare."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from tag2mask import config
-from tag2mask.pipeline.refiners import refined_protocol
 from tag2mask.pipeline.voters import VoterArtifacts
 from tag2mask.stages.segment_network import initialisation
 
@@ -27,6 +26,31 @@ def seed_protocol(voter: VoterArtifacts) -> Protocol:
 def ballot_protocol(voter: VoterArtifacts) -> Protocol:
     """Return the protocol of the labels that a voter votes with."""
     return refined_protocol(seed_protocol(voter), voter.settings.refine)
+
+
+def refined_protocol(
+    protocol: Protocol, settings: config.VoterRefiner | config.VoteRefiner
+) -> Protocol:
+    """Return the protocol of labels after a refiner, from that of those before it."""
+    if isinstance(settings, config.Unrefined):
+        return protocol
+    methods = [protocol["refine"]] if "refine" in protocol else []
+    told: Protocol = {"refine": " ".join([*methods, settings.method])}
+    match settings:
+        case config.LabelCrf():
+            before = [each for each in (protocol["crf"],) if each != "none"]
+            told["crf"] = " ".join([*before, settings.preset])
+        case config.Irnet():
+            # a walk begins with activation maps, which no CRF has seen
+            told["crf"] = settings.crf
+            if settings.alpha is None:
+                told["threshold"] = settings.background
+            if settings.network is not None:
+                own = initialisation(settings.network)
+                told["init"] = f"{protocol['init']}; IRNet on {own}"
+        case _:
+            assert_never(settings)
+    return protocol | told
 
 
 def vote_protocol(table: config.Vote, voters: Sequence[VoterArtifacts]) -> Protocol:

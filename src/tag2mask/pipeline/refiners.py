@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, assert_never
+from typing import NamedTuple
 
 from tag2mask import config
 from tag2mask.artifacts.build import Artifact, Request
@@ -14,7 +14,6 @@ from tag2mask.pipeline.builder import Builder, Stage
 from tag2mask.pipeline.network_settings import network_settings
 from tag2mask.stages import irnet, irnet_labels, refine, vote
 from tag2mask.stages.seed import settled
-from tag2mask.stages.segment_network import initialisation
 
 _WALKS = ("walk", "background", "alpha", "crf", "crf_shrink")
 """Knobs of IRNet that its training does not know."""
@@ -35,8 +34,22 @@ class Refined(NamedTuple):
 UNREFINED = Refined(None, None)
 Trained = tuple[config.Voter, Artifact] | None
 """A voter's table and its training."""
-Seeds = tuple[config.Seeding, Artifact]
-"""How a voter's seeds are made, and the seeds."""
+
+
+class Voting(NamedTuple):
+    """What a refiner of a vote reads of a voter.
+
+    Attributes:
+        cam: Its activation maps.
+        ballot: The labels that it votes with.
+        seed: Its seeds.
+        seeding: How they are made.
+    """
+
+    cam: Artifact
+    ballot: Artifact
+    seed: Artifact
+    seeding: config.Seeding
 
 
 class Voted(NamedTuple):
@@ -44,16 +57,12 @@ class Voted(NamedTuple):
 
     Attributes:
         labels: The vote.
-        cams: Activation maps of every voter that may vote.
-        ballots: The labels that each voted with.
-        seeds: Their seeds, and how these were made.
+        voters: Those that may vote, by name.
         electors: Opens those that do vote, once it is known.
     """
 
     labels: Artifact
-    cams: Mapping[str, Artifact]
-    ballots: Mapping[str, Artifact]
-    seeds: Mapping[str, Seeds]
+    voters: Mapping[str, Voting]
     electors: Callable[[], Mapping[str, vote.Elector]]
 
 
@@ -146,25 +155,25 @@ class RefinerMaker:
             voted: The vote and its voters.
             backbone: The table and the training of the first voter that has one.
         """
-        labels = voted.labels.folder
+        labels, voters = voted.labels.folder, voted.voters
 
         def evidence() -> refine.Evidence:
             electors = voted.electors()
-            maps = [voted.cams[name].folder / "cams" for name in electors]
+            maps = [voters[name].cam.folder / "cams" for name in electors]
             ballots = list(electors.values())
             return refine.Evidence(LabelFolder(labels / "labels"), maps, None, ballots)
 
         def backgrounds() -> list[config.Seeding]:
-            found = (voted.seeds[name] for name in voted.electors())
-            return [settled(seeding, seeds.folder) for seeding, seeds in found]
+            found = (voters[name] for name in voted.electors())
+            return [settled(each.seeding, each.seed.folder) for each in found]
 
         material = _Material(
             ("vote_irnet", "vote_refine"),
             "vote",
             voted.labels,
-            {f"cam {name}": each for name, each in voted.cams.items()},
-            {f"seed {name}": each for name, (_, each) in voted.seeds.items()},
-            {f"ballot {name}": each for name, each in voted.ballots.items()},
+            {f"cam {name}": each.cam for name, each in voters.items()},
+            {f"seed {name}": each.seed for name, each in voters.items()},
+            {f"ballot {name}": each.ballot for name, each in voters.items()},
             backbone,
             evidence,
             backgrounds,
@@ -285,28 +294,3 @@ def check_backbones(recipe: config.Recipe) -> None:
         if network is not None:
             backbone = irnet.open_backbone(irnet.Start(network, None))
             IrNet(backbone, displacement=settings.displacement)
-
-
-def refined_protocol(
-    protocol: dict[str, Any], settings: config.VoterRefiner | config.VoteRefiner
-) -> dict[str, Any]:
-    """Return the protocol of labels after a refiner, from that of those before it."""
-    if isinstance(settings, config.Unrefined):
-        return protocol
-    methods = [protocol["refine"]] if "refine" in protocol else []
-    told: dict[str, Any] = {"refine": " ".join([*methods, settings.method])}
-    match settings:
-        case config.LabelCrf():
-            before = [each for each in (protocol["crf"],) if each != "none"]
-            told["crf"] = " ".join([*before, settings.preset])
-        case config.Irnet():
-            # a walk begins with activation maps, which no CRF has seen
-            told["crf"] = settings.crf
-            if settings.alpha is None:
-                told["threshold"] = settings.background
-            if settings.network is not None:
-                own = initialisation(settings.network)
-                told["init"] = f"{protocol['init']}; IRNet on {own}"
-        case _:
-            assert_never(settings)
-    return protocol | told

@@ -13,11 +13,11 @@ from tag2mask.pipeline.protocols import (
     Protocol,
     ballot_protocol,
     predict_protocol,
+    refined_protocol,
     relabel_protocol,
     seed_protocol,
     vote_protocol,
 )
-from tag2mask.pipeline.refiners import refined_protocol
 from tag2mask.pipeline.voters import VoterArtifacts
 from tag2mask.stages import cam, evaluate, evaluate_vote, localize, proxies, truth
 

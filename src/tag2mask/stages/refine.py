@@ -19,9 +19,8 @@ from tag2mask.engine.map_images import for_each_image
 from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.random_walk import Walk, refine_cams
-from tag2mask.functional.seeding import alpha_of_threshold
 from tag2mask.functional.voting import count_support
-from tag2mask.stages.seed import LESS_MEMORY, seed_labels
+from tag2mask.stages.seed import LESS_MEMORY, exponent_of, seed_labels
 from tag2mask.stages.smoothing import smooth_labels
 from tag2mask.stages.vote import Elector
 
@@ -102,8 +101,8 @@ def with_seeds(
 ) -> Method:
     """Return settings with the background of seeds, if they ask for it.
 
-    Of several voters the mean of their exponents; a constant background counts as the
-    exponent with which an object ties at the same score.
+    Of several voters the unweighted mean of the exponents, as the maps that walk are a
+    mean; a constant background counts as the exponent that ties at the same score.
 
     Args:
         settings: Of the refiner.
@@ -115,7 +114,7 @@ def with_seeds(
     if len(seeds) == 1 and seeds[0].background is not None:
         update = {"alpha": None, "background": seeds[0].background}
     else:
-        update = {"alpha": fmean(_exponent(each) for each in seeds)}
+        update = {"alpha": fmean(exponent_of(each) for each in seeds)}
     return settings.model_copy(update=update)
 
 
@@ -129,14 +128,6 @@ def seeding(settings: config.Irnet) -> config.Seeding:
         crf=settings.crf,
         crf_shrink=settings.crf_shrink,
     )
-
-
-def _exponent(seeding: config.Seeding) -> float:
-    if seeding.background is not None:
-        return alpha_of_threshold(seeding.background)
-    if not isinstance(seeding.alpha, float):
-        raise TypeError(f"alpha must be a number by now, got {seeding.alpha!r}")
-    return seeding.alpha
 
 
 def _smoothing(

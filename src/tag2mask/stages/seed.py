@@ -79,6 +79,15 @@ def settled(settings: config.Seeding, folder: Path) -> config.Seeding:
     return settings.model_copy(update={"alpha": alpha})
 
 
+def exponent_of(settings: config.Seeding) -> float:
+    """Return the settled alpha; of a constant, the one that ties at that score."""
+    if settings.background is not None:
+        return alpha_of_threshold(settings.background)
+    if not isinstance(settings.alpha, float):
+        raise TypeError(f"alpha must be a number by now, got {settings.alpha!r}")
+    return settings.alpha
+
+
 def seed_labels(
     cams: Cams,
     image: UInt8[Tensor, "h w 3"],
@@ -142,9 +151,7 @@ def class_scores(
     """Return activation maps behind their background score; alpha is a number."""
     if settings.background is not None:
         return join_background(cams, settings.background)
-    if not isinstance(settings.alpha, float):
-        raise TypeError(f"alpha must be a number by now, got {settings.alpha!r}")
-    return join_background(cams, background_score(cams, alpha=settings.alpha))
+    return join_background(cams, background_score(cams, alpha=exponent_of(settings)))
 
 
 def shrink_image(
