@@ -254,6 +254,17 @@ def test_another_background_of_seeds_is_walked_anew(refining, done):
     assert key(refining()) == key(refining("voters.a.seed.alpha=2.0"))
 
 
+def test_a_walk_tells_that_its_background_came_from_the_truth(refining, done, tmp_path):
+    work = tmp_path / "work"
+    shutil.copytree(done.work, work)
+    for alpha, used in ((2.0, False), ("oracle", True)):
+        asked = refining("vote.refine.alpha=seed", f"voters.a.seed.alpha={alpha}")
+        summary = run(asked, work, runtime=RUNTIME, until="vote_refine")
+        scores = json.loads(summary.read_text())["scores"]
+        (score,) = (each for each in scores if each["stage"] == "vote_refine")
+        assert score["protocol"]["uses_truth"] is used
+
+
 @pytest.mark.parametrize(
     ("seeds", "alpha", "background"),
     [
