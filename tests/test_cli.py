@@ -20,14 +20,16 @@ COMMANDS = {
     "run": {"--work", "--set", "--until", "--device", "--workers", "--tensorboard"},
     "study": {"--work", "--recipe", "--set", "--plan", "--device", "--workers"},
     "statistics": {"--out"},
-    "predict": {"--out", "--scales", "--flip", "--no-flip", "--crf", "--device"},
+    "predict": {
+        "--out", "--scales", "--flip", "--no-flip", "--crf", "--presence", "--device",
+    },
     "crf": {"--out", "--preset", "--shrink", "--background", "--device", "--workers"},
     "evaluate": {"--names", "--out", "--workers"},
     "sweep": {"--names", "--out", "--workers"},
     "serve": {
         "--host", "--port", "--token-file", "--scales", "--flip", "--no-flip", "--crf",
-        "--megabytes", "--megapixels", "--body-seconds", "--queue", "--batch",
-        "--label-studio", "--device", "--workers",
+        "--presence", "--megabytes", "--megapixels", "--body-seconds", "--queue",
+        "--batch", "--label-studio", "--device", "--workers",
     },
     "submit": {"--images", "--out", "--device", "--workers"},
     "report": set(),
@@ -339,9 +341,10 @@ def test_a_segment_folder_is_a_model_and_predicts_plainly(
 
 def test_predict_takes_folders_and_options(call, finished, world, tmp_path):
     out = tmp_path / "out"
-    options = ("--scales", "0.5,1", "--flip", "--crf", "deeplab", "--device", "cpu")
+    options = ("--scales", "0.5,1", "--flip", "--crf", "deeplab", "--presence", "2")
     found = call("predict", finished.work, world / "images", "--out", out, *options)
-    assert found.last == f"12 label maps in {out} (scales 0.5, 1, mirror, CRF deeplab)"
+    told = "scales 0.5, 1, mirror, presence 2, CRF deeplab"
+    assert found.last == f"12 label maps in {out} ({told})"
     assert len(LabelFolder(out)) == 12
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tag2mask import Runtime, load_recipe, plan, run
+from tag2mask import Runtime, config, load_recipe, plan, run
 from tag2mask.artifacts.build import Request, build
 from tag2mask.artifacts.files import file_digest, read_json
 from tag2mask.artifacts.labels import read_index_png
@@ -14,6 +14,8 @@ from tag2mask.data.masks import MaskFolder
 from tag2mask.errors import ArtifactError, DatasetError, ModelError, RecipeError
 from tag2mask.pipeline import remake_report
 from tag2mask.pipeline.builder import STAGES
+from tag2mask.pipeline.protocols import predict_protocol
+from tag2mask.pipeline.score_table import protocol_words
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 RUNTIME = Runtime(workers=1)
@@ -146,6 +148,17 @@ def test_voters_are_dropouts_times_scales(load, tmp_path):
 
 def test_a_protocol_that_is_plain_is_predicted_once(load, tmp_path):
     steps = plan(load("predict.flip=false"), tmp_path)
+    assert [step.subject for step in steps if step.stage == "predict"] == ["plain"]
+
+
+def test_presence_is_of_the_plain_protocol_too(load, tmp_path):
+    recipe = load("predict.presence=2.0")
+    assert recipe.predict.plain == config.Predict(presence=2.0)
+    told = predict_protocol(recipe, recipe.predict.plain, "val")
+    assert told["presence"] == 2.0
+    masked = told | {"uses_truth": False}
+    assert protocol_words(masked) == ["scales 1", "presence 2"]
+    steps = plan(load("predict.presence=2.0", "predict.flip=false"), tmp_path)
     assert [step.subject for step in steps if step.stage == "predict"] == ["plain"]
 
 

@@ -21,7 +21,9 @@ from tag2mask.segmentation import Segmentation
 SUFFIX = ".onnx"
 INPUT, LOGITS, LABELS = "image", "logits", "labels"
 """Names in the graph: uint8 "b h w 3", float32 "b k h w", uint8 "b h w"."""
-PROTOCOL = {"scales": [1.0], "flip": False, "crf": "none"}
+
+
+_PROTOCOL: dict[str, Any] = {"scales": [1.0], "flip": False, "crf": "none"}
 
 
 class Predictor:
@@ -31,6 +33,7 @@ class Predictor:
         class_names: By class id, background first.
         palette: Red, green and blue in 0..255 by class id.
         card: Everything else that is known of the model.
+        protocol: How it predicts, as a recipe's table ``predict``.
 
     Args:
         path: The file.
@@ -50,6 +53,7 @@ class Predictor:
             colours = json.loads(found["colours"])
             self.palette = tuple((red, green, blue) for red, green, blue in colours)
             self.card: dict[str, Any] = dict(json.loads(found["card"]))
+            self.protocol = _PROTOCOL | {"presence": float(found.get("presence", 0))}
         except (KeyError, TypeError, ValueError, RecursionError):
             raise ModelError(
                 f"{path} does not name its classes and colours: expected a file of "
@@ -120,13 +124,16 @@ def predict_files(
     out, model = Path(out), Path(model)
     predictor = Predictor(model, threads=threads)
     found = find_images(Path(image) for image in images)
-    claim_folder(out, {"weights": file_digest(model), "predict": PROTOCOL}, found)
+    made_by = {"weights": file_digest(model), "predict": predictor.protocol}
+    claim_folder(out, made_by, found)
     write_json(out / CLASSES, list(predictor.class_names))
     for name, file in found.items():
         path = out / f"{name}.png"
         if not path.exists():
             predictor.predict(file).save(path)
-    return len(found), "scales 1, CRF none"
+    presence = predictor.protocol["presence"]
+    told = f", presence {presence:g}" if presence else ""
+    return len(found), f"scales 1{told}, CRF none"
 
 
 def _import_runtime() -> tuple[Any, tuple[type[Exception], ...]]:

@@ -233,7 +233,8 @@ def protocol_in_words(settings: config.Predict) -> str:
     """Say how images are predicted, in one line."""
     scales = ", ".join(f"{scale:g}" for scale in settings.scales)
     mirror = ", mirror" if settings.flip else ""
-    return f"scales {scales}{mirror}, CRF {settings.crf}"
+    presence = f", presence {settings.presence:g}" if settings.presence else ""
+    return f"scales {scales}{mirror}{presence}, CRF {settings.crf}"
 
 
 def read_list(names: Path) -> list[str]:

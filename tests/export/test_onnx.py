@@ -21,7 +21,9 @@ from tag2mask.errors import DatasetError, ModelError
 from tag2mask.export import onnx_model
 from tag2mask.export.onnx_model import Parity, compare, export_onnx
 from tag2mask.export.pictures import SIZES, choose_pictures
+from tag2mask.functional.presence import weigh_by_presence
 from tag2mask.models.backbones import make_backbone
+from tag2mask.models.locate import Located
 from tag2mask.models.segmenters import Segmenter, make_network
 from tag2mask.models.standard import SameConv2d, in_standard_operators
 from tag2mask.models.transformer_segmenters import make_segformer
@@ -64,9 +66,50 @@ def test_file_says_what_it_is(exported):
     assert "uint8" in session["preprocessing"]
 
 
+@pytest.fixture(scope="session")
+def doubting(small, tmp_path_factory):
+    """The same with presence."""
+    path = tmp_path_factory.mktemp("onnx") / "doubting.onnx"
+    return export_onnx(small, path, presence=3.0)
+
+
+def test_presence_is_in_the_graph(small, exported, doubting, tmp_path):
+    images = noise(33, 47)[None]
+    predictor = Predictor(doubting.path, threads=1)
+    assert predictor.protocol["presence"] == 3.0
+    assert Predictor(exported.path).protocol["presence"] == 0.0
+    batch = to_batch(list(torch.from_numpy(images)), torch.device("cpu"))
+    logits = class_logits(small.network, batch, scales=(1.0,), flip=False)
+    expected = weigh_by_presence(logits, strength=3.0).numpy()
+    np.testing.assert_allclose(predictor.logits(images), expected, atol=1e-4)
+    assert np.array_equal(predictor.labels(images)[0], expected[0].argmax(0))
+    assert (expected[0].argmax(0) != logits[0].argmax(0).numpy()).any()
+    Image.fromarray(images[0]).save(tmp_path / "a.png")
+    found = deploy.predict_files(doubting.path, [tmp_path / "a.png"], tmp_path / "out")
+    assert found == (1, "scales 1, presence 3, CRF none")
+
+
+def test_a_run_is_exported_as_it_was_scored(small, doubting, tmp_path, monkeypatch):
+    seen = []
+
+    def copy(_model, presence, path):
+        seen.append(presence)
+        path.write_bytes(doubting.path.read_bytes())
+
+    scored = Located(tmp_path, {"recipe": {"predict": {"presence": 3.0}}})
+    monkeypatch.setattr(onnx_model, "_write", copy)
+    monkeypatch.setattr(onnx_model, "locate_segmenter", lambda _: scored)
+    monkeypatch.setattr(onnx_model, "load_segmenter", lambda _: small)
+    export_onnx(tmp_path, tmp_path / "x.onnx")
+    export_onnx(tmp_path, tmp_path / "x.onnx", presence=0.0)
+    scored.run["recipe"]["predict"].clear()  # of an older version
+    export_onnx(tmp_path, tmp_path / "x.onnx")
+    assert seen == [3.0, 0.0, 0.0]
+
+
 def test_int8_tells_what_it_loses(small, exported, tmp_path, monkeypatch):
     # the exporter is slow: its file of the same network is used again
-    def copy(_, path):
+    def copy(_model, _presence, path):
         path.write_bytes(exported.path.read_bytes())
 
     monkeypatch.setattr(onnx_model, "_write", copy)
@@ -87,7 +130,7 @@ def test_int8_tells_what_it_loses(small, exported, tmp_path, monkeypatch):
 def test_graph_that_computes_something_else_is_not_written(
     small, exported, tmp_path, monkeypatch
 ):
-    def copy(_, path):
+    def copy(_model, _presence, path):
         path.write_bytes(exported.path.read_bytes())
 
     monkeypatch.setattr(onnx_model, "_write", copy)
@@ -98,7 +141,7 @@ def test_graph_that_computes_something_else_is_not_written(
 
 
 def test_graph_of_one_size_is_not_written(small, exported, tmp_path, monkeypatch):
-    def copy(_, path):
+    def copy(_model, _presence, path):
         path.write_bytes(exported.path.read_bytes())
 
     def refuse(*_):
@@ -399,11 +442,13 @@ def test_predictor_needs_numpy_pillow_and_the_runtime_alone(exported, pictures):
 def test_command_exports_and_refuses_what_the_file_cannot(
     call_cli, exported, small, pictures, tmp_path, monkeypatch
 ):
-    def copy(_, path):
+    def copy(_model, _presence, path):
         path.write_bytes(exported.path.read_bytes())
 
     monkeypatch.setattr(onnx_model, "_write", copy)
-    monkeypatch.setattr(onnx_model, "locate_segmenter", lambda _: exported)
+    monkeypatch.setattr(
+        onnx_model, "locate_segmenter", lambda _: Located(exported.path, None)
+    )
     monkeypatch.setattr(type(exported), "folder", None, raising=False)
     monkeypatch.setattr(onnx_model, "load_segmenter", lambda _: small)
     out = tmp_path / "m.onnx"

@@ -6,8 +6,11 @@ from PIL import Image
 
 from tag2mask import config
 from tag2mask.artifacts.labels import LabelFolder, write_labels
+from tag2mask.data.images import read_image
 from tag2mask.engine.runtime import Runtime
 from tag2mask.errors import TrainingError
+from tag2mask.functional.crf import dense_crf
+from tag2mask.functional.presence import weigh_by_presence
 from tag2mask.models.segmenters import load_segmenter
 from tag2mask.stages import predict
 
@@ -39,7 +42,13 @@ def test_images_of_any_size_keep_it(network, size, crf):
 
 @pytest.mark.parametrize(
     "change",
-    [{"scales": (0.5,)}, {"flip": True}, {"crf": "deeplab"}, {"crf": "seeds"}],
+    [
+        {"scales": (0.5,)},
+        {"flip": True},
+        {"crf": "deeplab"},
+        {"crf": "seeds"},
+        {"presence": 8.0},
+    ],
     ids=str,
 )
 def test_every_knob_is_alive(network, change):
@@ -57,6 +66,19 @@ def test_scores_of_a_batch_are_those_of_its_images(network, crf):
         alone = predict.predict_scores(network, [pixels], settings, CPU)[0]
         torch.testing.assert_close(scores, alone, atol=1e-4, rtol=1e-4)
         assert torch.equal(labels(network, pixels, crf=crf), alone.argmax(0).byte())
+
+
+@pytest.mark.parametrize("crf", ["none", "deeplab"])
+def test_presence_weighs_what_the_crf_sees(network, subjects, tmp_path, crf):
+    found = predicted(
+        network, subjects[:1], tmp_path, config.Predict(crf=crf, presence=8.0)
+    )
+    pixels = torch.from_numpy(read_image(subjects[0].path))
+    scores = predict.predict_scores(network, [pixels], config.Predict(), CPU)
+    scores = weigh_by_presence(scores, strength=8.0)[0]
+    if crf == "deeplab":
+        scores = dense_crf(scores.softmax(0), pixels, preset=crf, min_score=0.01)
+    assert torch.equal(found["sub/0"], scores.argmax(0).byte())
 
 
 def test_precision_reaches_the_network(network):

@@ -13,16 +13,20 @@ from typer.core import TyperGroup
 from tag2mask.cli import classes, data, export
 from tag2mask.cli.crf import crf
 from tag2mask.cli.options import (
+    Crf,
     Device,
+    Flip,
     Overrides,
+    Presence,
     RecipeFile,
+    Scales,
     Version,
     Work,
     Workers,
     console,
     fail,
     make_runtime,
-    numbers,
+    protocol_changes,
     say,
 )
 from tag2mask.cli.serve import serve
@@ -155,21 +159,14 @@ def predict(
     ],
     images: Annotated[list[Path], typer.Argument(help="Images or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder of the index PNGs.")],
-    scales: Annotated[
-        str | None, typer.Option(help="As 0.75,1,1.25; default: as the run was scored.")
-    ] = None,
-    flip: Annotated[bool | None, typer.Option(help="Average with the mirror.")] = None,
-    crf: Annotated[
-        Literal["none", "seeds", "irnet", "deeplab"] | None,
-        typer.Option(help="Preset of the dense CRF."),
-    ] = None,
+    scales: Scales = None,
+    flip: Flip = None,
+    crf: Crf = None,
+    presence: Presence = None,
     device: Device = "auto",
 ) -> None:
     """Label images with a trained segmenter: index PNGs, 0 = background."""
-    change: dict[str, Any] = {"flip": flip, "crf": crf}
-    if scales is not None:
-        change["scales"] = numbers(scales)
-    change = {key: value for key, value in change.items() if value is not None}
+    change = protocol_changes(scales, flip, crf, presence)
     if Path(model).suffix.lower() == ".onnx":
         _predict_exported(model, images, out, change, device)
         return
@@ -292,8 +289,8 @@ def _predict_exported(
     if change or device == "cuda":
         raise Tag2MaskError(
             f"{model} predicts at one scale on the CPU, without mirror or CRF: leave "
-            f"--scales, --flip, --crf and --device out, or predict with the run that "
-            f"it was exported from"
+            f"--scales, --flip, --crf, --presence and --device out, or predict with "
+            f"the run that it was exported from"
         )
     count, protocol = deploy.predict_files(model, images, out)
     say(f"{count} label maps in {out} ({protocol})")

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -25,6 +25,17 @@ Overrides = Annotated[
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks run.")
 ]
+Scales = Annotated[
+    str | None, typer.Option(help="As 0.75,1,1.25; default: as the run was scored.")
+]
+Flip = Annotated[bool | None, typer.Option(help="Average with the mirror.")]
+Crf = Annotated[
+    Literal["none", "seeds", "irnet", "deeplab"] | None,
+    typer.Option(help="Preset of the dense CRF."),
+]
+Presence = Annotated[
+    float | None, typer.Option(help="Doubt classes that are certain nowhere; 0: no.")
+]
 Workers = Annotated[
     int, typer.Option(min=0, help="Threads over images; 0: one per core.")
 ]
@@ -46,12 +57,24 @@ def make_runtime(
     )
 
 
-def numbers(text: str) -> tuple[float, ...]:
-    """Read the value of ``--scales``.
+def protocol_changes(
+    scales: str | None, flip: bool | None, crf: str | None, presence: float | None
+) -> dict[str, Any]:
+    """Return the keys of the table ``predict`` that a command line changes.
 
     Raises:
-        Tag2MaskError: If it is no list of numbers.
+        Tag2MaskError: If ``scales`` is no list of numbers.
     """
+    told = {
+        "scales": None if scales is None else _numbers(scales),
+        "flip": flip,
+        "crf": crf,
+        "presence": presence,
+    }
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def _numbers(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:

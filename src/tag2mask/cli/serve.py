@@ -2,11 +2,21 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from tag2mask.cli.options import Device, Workers, make_runtime, numbers, say
+from tag2mask.cli.options import (
+    Crf,
+    Device,
+    Flip,
+    Presence,
+    Scales,
+    Workers,
+    make_runtime,
+    protocol_changes,
+    say,
+)
 from tag2mask.errors import Tag2MaskError
 
 _TOKEN = "TAG2MASK_TOKEN"
@@ -35,14 +45,10 @@ def serve(
             f"read from the environment."
         ),
     ] = None,
-    scales: Annotated[
-        str | None, typer.Option(help="As 0.75,1,1.25; default: as the run was scored.")
-    ] = None,
-    flip: Annotated[bool | None, typer.Option(help="Average with the mirror.")] = None,
-    crf: Annotated[
-        Literal["none", "seeds", "irnet", "deeplab"] | None,
-        typer.Option(help="Preset of the dense CRF."),
-    ] = None,
+    scales: Scales = None,
+    flip: Flip = None,
+    crf: Crf = None,
+    presence: Presence = None,
     megabytes: Annotated[float, typer.Option(min=0.01, help="Of one upload.")] = 20,
     megapixels: Annotated[float, typer.Option(min=0.01, help="Of one image.")] = 12.6,
     body_seconds: Annotated[
@@ -67,9 +73,6 @@ def serve(
     """Serve a model over HTTP, with a page for people and the review of a run."""
     token = _read_token(token_file)
     server = _open_server()
-    change: dict[str, Any] = {"flip": flip, "crf": crf}
-    if scales is not None:
-        change["scales"] = numbers(scales)
     limits = server.Limits(
         upload_bytes=round(megabytes * 1e6),
         pixels=round(megapixels * 1e6),
@@ -81,7 +84,7 @@ def serve(
     images = server.TaskImages(origin, os.environ.get(_KEY), limits.upload_bytes)
     service = server.open_service(
         model,
-        {key: value for key, value in change.items() if value is not None},
+        protocol_changes(scales, flip, crf, presence),
         limits=limits,
         task_images=images,
         runtime=make_runtime(device, workers),

@@ -26,7 +26,7 @@ from tag2mask.config.image_text import (
 )
 from tag2mask.config.load import find_recipe, load_data, load_recipe, resolved
 from tag2mask.config.maps import CamInference, Seeding, TextViews
-from tag2mask.config.predicting import Predict, SecondRound
+from tag2mask.config.predicting import Predict, SecondRound, Views
 from tag2mask.config.refining import (
     Irnet,
     IrnetLabels,
@@ -115,6 +115,7 @@ __all__ = [
     "Training",
     "Transformer",
     "Unrefined",
+    "Views",
     "VocData",
     "Vote",
     "VoteIrnet",

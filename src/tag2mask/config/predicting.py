@@ -1,15 +1,14 @@
 """How a trained segmenter labels images: for scores, and for a second round."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from tag2mask.config.base import Crf, Precision, Scales, Schema
 
 
-class Predict(Schema):
-    """The protocol of the last score.
-
-    The plain one (one scale, no mirror, no CRF) is always scored beside it.
-    """
+class Views(Schema):
+    """How a segmenter sees an image."""
 
     scales: Scales = (1.0,)
     """Factors of the image's own size."""
@@ -21,7 +20,22 @@ class Predict(Schema):
     """Of the arithmetic of the network."""
 
 
-class SecondRound(Predict):
+class Predict(Views):
+    """The protocol of the last score.
+
+    The plain one (one scale, no mirror, no CRF) is always scored beside it.
+    """
+
+    presence: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """A class's probabilities are multiplied by the greatest in the image to this."""
+
+    @property
+    def plain(self) -> "Predict":
+        """The plain protocol."""
+        return Predict(presence=self.presence)
+
+
+class SecondRound(Views):
     """How the segmenter labels the train split anew, tags known, to learn on [ours]."""
 
     flip: bool = True

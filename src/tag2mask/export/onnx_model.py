@@ -19,6 +19,7 @@ from tag2mask.engine.inference import class_logits, to_batch
 from tag2mask.errors import ModelError
 from tag2mask.export.pictures import REFUSALS, choose_pictures
 from tag2mask.export.same_padding import move_same_padding
+from tag2mask.functional.presence import weigh_by_presence
 from tag2mask.models.locate import locate_segmenter
 from tag2mask.models.segmenters import Segmenter, load_segmenter
 from tag2mask.models.standard import in_standard_operators
@@ -64,6 +65,7 @@ def export_onnx(
     model: Segmenter | Path | str,
     out: Path,
     *,
+    presence: float | None = None,
     int8: bool = False,
     images: Sequence[Path] = (),
 ) -> Exported:
@@ -75,6 +77,8 @@ def export_onnx(
     Args:
         model: A segmenter, or what names one.
         out: The file.
+        presence: As in the recipe's table ``predict``; None: as the run was scored, 0
+            for anything else.
         int8: Quantise the weights and, as it runs, the activations of all but
             depthwise convolutions to 8 bits. Its labels differ from those of PyTorch;
             how far is measured and not bounded.
@@ -87,12 +91,14 @@ def export_onnx(
     """
     _require_libraries()
     if not isinstance(model, Segmenter):
-        model = load_segmenter(locate_segmenter(model).folder)
+        located = locate_segmenter(model)
+        model = load_segmenter(located.folder)
+        presence = located.protocol.get("presence") if presence is None else presence
     network = model.network.cpu()
     pictures = choose_pictures(images, network)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "model.onnx")
-        _write(model, path)
+        _write(model, presence or 0.0, path)
         float32 = _compare_exported(model, path, pictures)
         _refuse_other(float32)
         quantised = None
@@ -125,10 +131,12 @@ def compare(
     images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
 ) -> Parity:
     """Compare an exported model with its network, at one scale."""
+    strength = predictor.protocol["presence"]
     greatest, equal, pixels = 0.0, 0, 0
     for image in images:
         batch = to_batch([torch.from_numpy(image)], torch.device("cpu"))
-        expected = class_logits(network, batch, scales=(1.0,), flip=False)[0].numpy()
+        logits = class_logits(network, batch, scales=(1.0,), flip=False)
+        expected = weigh_by_presence(logits, strength=strength)[0].numpy()
         found = predictor.logits(image[None])[0]
         greatest = max(greatest, float(np.abs(found - expected).max()))
         labels = predictor.predict(image).labels
@@ -140,9 +148,10 @@ def compare(
 class _Graph(nn.Module):
     """A network with what is done before and behind it."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, presence: float) -> None:
         super().__init__()
         self.network = network
+        self.presence = presence
 
     def forward(
         self, image: UInt8[Tensor, "b h w 3"]
@@ -152,11 +161,13 @@ class _Graph(nn.Module):
         logits = functional.interpolate(
             logits, size, mode="bilinear", align_corners=False
         )
+        if self.presence:
+            logits = weigh_by_presence(logits, strength=self.presence)
         return logits, logits.argmax(1).to(torch.uint8)
 
 
-def _write(model: Segmenter, path: Path) -> None:
-    graph = _Graph(in_standard_operators(model.network)).eval()
+def _write(model: Segmenter, presence: float, path: Path) -> None:
+    graph = _Graph(in_standard_operators(model.network), presence).eval()
     example = torch.zeros(2, *_TRACED, 3, dtype=torch.uint8)
     axes = {0: "batch", 1: "height", 2: "width"}
     try:
@@ -188,7 +199,7 @@ def _write(model: Segmenter, path: Path) -> None:
         raise ModelError(f"{_name(model)}: the exporter gave nothing")
     program.save(str(path))
     move_same_padding(path)
-    _annotate(path, _identity(model))
+    _annotate(path, _identity(model) | {"presence": presence})
 
 
 def _identity(model: Segmenter) -> dict[str, Any]:

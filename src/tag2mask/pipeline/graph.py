@@ -21,8 +21,6 @@ from tag2mask.pipeline.selection import ask_selection, kept_voters, require_supp
 from tag2mask.pipeline.voters import VoterArtifacts, VoterMaker
 from tag2mask.stages import index, predict, truth, vote
 
-PLAIN = config.Predict()
-
 
 @dataclass
 class Artifacts:
@@ -100,8 +98,9 @@ class Graph:
         self.made.segmented = segmented = self._segment(self.made.labels)
         if recipe.segment.second_round is not None and segmented.second is None:
             return self.made  # it ends before the segmenter that is asked for
-        self.made.predictions["plain"] = self._predict(segmented.last, PLAIN)
-        if recipe.predict != PLAIN:
+        plain = recipe.predict.plain
+        self.made.predictions["plain"] = self._predict(segmented.last, plain)
+        if recipe.predict != plain:
             final = self._predict(segmented.last, recipe.predict)
             self.made.predictions["final"] = final
         return self.made
@@ -242,6 +241,6 @@ class Graph:
                 {"index": self.made.index, "segment": trained},
             ),
             run,
-            subject="plain" if settings == PLAIN else "final",
+            subject="plain" if settings == settings.plain else "final",
             num_images=len(self.listed(split)),
         )

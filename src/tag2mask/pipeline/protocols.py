@@ -84,12 +84,12 @@ def predict_protocol(
     recipe: config.Recipe, settings: config.Predict, split: str
 ) -> Protocol:
     """Return the protocol of a segmenter's predictions."""
-    rounds = {} if recipe.segment.second_round is None else {"rounds": 2}
     told = _segmented(recipe, settings) | {"split": split, "tags_at_test": False}
-    return told | rounds
+    told |= {"presence": settings.presence} if settings.presence else {}
+    return told | ({} if recipe.segment.second_round is None else {"rounds": 2})
 
 
-def _segmented(recipe: config.Recipe, settings: config.Predict) -> Protocol:
+def _segmented(recipe: config.Recipe, settings: config.Views) -> Protocol:
     return {
         "scales": list(settings.scales),
         "flip": settings.flip,

@@ -8,7 +8,7 @@ from tag2mask import config
 from tag2mask.artifacts.build import Artifact, Request
 from tag2mask.artifacts.files import read_json, write_json
 from tag2mask.artifacts.labels import LabelFolder
-from tag2mask.pipeline.graph import PLAIN, Graph
+from tag2mask.pipeline.graph import Graph
 from tag2mask.pipeline.protocols import (
     Protocol,
     ballot_protocol,
@@ -72,7 +72,8 @@ class Scoring:
             protocol = relabel_protocol(self._recipe, table)
             self._labels("relabel", "segmenter", relabelled, protocol)
         for name, prediction in made.predictions.items():
-            used = PLAIN if name == "plain" else self._recipe.predict
+            settings = self._recipe.predict
+            used = settings.plain if name == "plain" else settings
             protocol = predict_protocol(self._recipe, used, self._graph.test_split)
             self._labels("predict", name, prediction, protocol)
             self._tag_recall(name, prediction)

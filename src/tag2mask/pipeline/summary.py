@@ -111,6 +111,7 @@ def _sources(graph: Graph, scoring: Scoring) -> report.Sources:
         },
         test_split=graph.test_split,
         masks=scoring.masks,
+        protocol=graph.recipe.predict.plain,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tag2mask.artifacts.files import file_digest
-from tag2mask.deploy import PROTOCOL, Predictor
+from tag2mask.deploy import Predictor
 from tag2mask.errors import ModelError
 from tag2mask.prediction import predict_settings
 from tag2mask.serve.served import VERSION_DIGITS, described
@@ -50,8 +50,8 @@ class ServedOnnx:
 
     def described(self) -> dict[str, Any]:
         """Return names, colours, card and protocol as JSON values."""
-        settings, card = predict_settings(PROTOCOL), self.predictor.card
-        return described(self.version, self.class_names, card, settings)
+        settings = predict_settings(self.predictor.protocol)
+        return described(self.version, self.class_names, self.predictor.card, settings)
 
 
 def open_onnx(path: Path, changes: Mapping[str, Any], *, threads: int) -> ServedOnnx:

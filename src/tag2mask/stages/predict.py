@@ -16,6 +16,7 @@ from tag2mask.engine.map_images import for_each_image, in_threads, read_ahead
 from tag2mask.engine.memory import explain_full_memory
 from tag2mask.engine.runtime import Runtime
 from tag2mask.functional.crf import dense_crf
+from tag2mask.functional.presence import weigh_by_presence
 
 VERSION = 1
 _LESS_MEMORY = (
@@ -49,7 +50,7 @@ def run(
     Args:
         network: In evaluation mode.
         images: What to predict.
-        settings: Scales, mirror, CRF and precision.
+        settings: The protocol.
         labels: Folder of the label maps.
         runtime: Where to compute.
     """
@@ -58,7 +59,8 @@ def run(
     def label(
         image: Subject, pixels: UInt8[Tensor, "h w 3"], logits: Float[Tensor, "k h w"]
     ) -> None:
-        refined = _refined(logits, pixels, settings)
+        scores = _weigh(logits[None], settings)[0]
+        refined = _refined(scores, pixels, settings)
         write_labels(labels, image.name, pick_labels(refined))
 
     missing = [image for image in images if image.name not in done]
@@ -72,7 +74,7 @@ def _read(image: Subject) -> UInt8[Tensor, "h w 3"]:
 def predict_each(
     network: nn.Module,
     images: Sequence[Image],
-    settings: config.Predict,
+    settings: config.Views,
     read: Callable[[Image], UInt8[Tensor, "h w 3"]],
     use: Callable[[Image, UInt8[Tensor, "h w 3"], Float[Tensor, "k h w"]], None],
     *,
@@ -87,7 +89,7 @@ def predict_each(
     Args:
         network: In evaluation mode.
         images: What to predict.
-        settings: Scales, mirror and precision; the CRF is up to ``use``.
+        settings: Scales, mirror and precision; what follows is up to ``use``.
         read: Returns the RGB values of an image.
         use: Takes an image, its RGB values and its logits, at its size.
         runtime: Where to compute.
@@ -133,10 +135,10 @@ def predict_scores(
         network: In evaluation mode.
         images: All of one size. In a batch the last bits of a score may differ from
             those of the image alone.
-        settings: Scales, mirror, CRF and precision.
+        settings: The protocol.
         device: Where the network is.
     """
-    logits = _logits(network, images, settings, device)
+    logits = _weigh(_logits(network, images, settings, device), settings)
     if settings.crf == "none":
         return logits
     pairs = zip(logits, images, strict=True)
@@ -152,7 +154,7 @@ def pick_labels(scores: Float[Tensor, "k h w"]) -> UInt8[Tensor, "h w"]:
 def _logits(
     network: nn.Module,
     images: Sequence[UInt8[Tensor, "h w 3"]],
-    settings: config.Predict,
+    settings: config.Views,
     device: torch.device,
 ) -> Float[Tensor, "b k h w"]:
     bf16 = settings.precision == "bf16"
@@ -166,6 +168,14 @@ def _logits(
             scales=settings.scales,
             flip=settings.flip,
         )
+
+
+def _weigh(
+    logits: Float[Tensor, "b k h w"], settings: config.Predict
+) -> Float[Tensor, "b k h w"]:
+    if settings.presence == 0:
+        return logits
+    return weigh_by_presence(logits, strength=settings.presence)
 
 
 def _refined(

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from tag2mask import config
 from tag2mask.artifacts.cams import cam_path, read_cams
 from tag2mask.artifacts.edges import edge_path, read_edges
 from tag2mask.artifacts.files import digest
@@ -93,7 +92,7 @@ def truth_layer(
 
 
 def open_predictor(sources: Sources, runtime: Runtime) -> Predictor | None:
-    """Return the segmenter as a function of an image: one scale, no mirror, no CRF."""
+    """Return the segmenter as a function of an image."""
     if sources.segment is None:
         return None
     network = load_segmenter(sources.segment).network
@@ -103,7 +102,7 @@ def open_predictor(sources: Sources, runtime: Runtime) -> Predictor | None:
         photo: UInt8[np.ndarray, "h w 3"],
     ) -> UInt8[np.ndarray, "h w"]:
         pixels = torch.from_numpy(photo)
-        found = predict_labels(network, pixels, config.Predict(), runtime.device)
+        found = predict_labels(network, pixels, sources.protocol, runtime.device)
         labels: UInt8[np.ndarray, "h w"] = found.numpy()
         return labels
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tag2mask import config
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import Index
 from tag2mask.data.masks import MaskFolder
@@ -41,6 +42,9 @@ class Voter(NamedTuple):
     refined: Refined = UNREFINED
 
 
+_AT_ONE_SCALE = config.Predict()
+
+
 @dataclass(frozen=True)
 class Sources:
     """The artifacts that pictures are made of; None or empty where not made.
@@ -56,6 +60,7 @@ class Sources:
         masks: Ground truth; shown, never read for anything else.
         refined: What became of the vote.
         relabelled: Folder of what a second round learns from, as of the vote.
+        protocol: How the segmenter is asked about images of the train split.
     """
 
     index: Index
@@ -68,3 +73,4 @@ class Sources:
     masks: MaskFolder | None
     refined: Refined = UNREFINED
     relabelled: Path | None = None
+    protocol: config.Predict = _AT_ONE_SCALE

@@ -18,6 +18,7 @@ PROTOCOL = (
     ("flip", "flip"),
     ("crf", "CRF"),
     ("refine", "refined"),
+    ("presence", "presence"),
     ("rounds", "rounds"),
     ("tags_at_test", "tags at test"),
     ("threshold", "threshold"),
