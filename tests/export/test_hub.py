@@ -80,6 +80,18 @@ def test_folder_is_a_model_and_its_card_says_how_it_scored(finished, tmp_path):
         write_hub_folder(finished.summary, out)
 
 
+def test_card_predicts_as_the_plain_score_did(finished, tmp_path):
+    record = json.loads(finished.summary.read_text())
+    record["recipe"]["predict"]["presence"] = 2.0
+    record["artifacts"]["segment"] = str(finished.folder("segment"))
+    place = tmp_path / "runs" / "x"
+    place.mkdir(parents=True)
+    (place / "summary.json").write_text(json.dumps(record))
+    write_hub_folder(place / "summary.json", tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "predict hub:OWNER/NAME images/ --out masks --presence 2\n" in text
+
+
 def test_card_of_a_model_without_a_run_says_so(finished, tmp_path):
     write_hub_folder(finished.folder("segment"), tmp_path / "out")
     assert "None are known" in (tmp_path / "out" / "README.md").read_text()

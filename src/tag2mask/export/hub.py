@@ -12,6 +12,7 @@ from tag2mask.models.hub import README, checked_name, push_model
 from tag2mask.models.locate import Located, locate_segmenter
 from tag2mask.models.segmenters import CARD, WEIGHTS, load_segmenter
 from tag2mask.pipeline.score_table import number, protocol_words
+from tag2mask.prediction import predict_settings
 
 _MOST_CLASSES = 50
 _SPECIAL = r"\`*_{}[]<>#|!$~"
@@ -62,6 +63,8 @@ def model_readme(model: Located, name: str) -> str:
     card = segmenter.card
     classes = segmenter.class_names
     more = f", and {len(classes) - _MOST_CLASSES} more" if len(classes) > 50 else ""
+    presence = predict_settings(model.protocol).presence
+    option = f" --presence {presence:g}" if presence else ""
     lines = [
         "---",
         "library_name: tag2mask",
@@ -84,7 +87,7 @@ def model_readme(model: Located, name: str) -> str:
         "",
         "```console",
         "pip install tag2mask",
-        f"tag2mask predict hub:{name} images/ --out masks",
+        f"tag2mask predict hub:{name} images/ --out masks{option}",
         "```",
         "",
         "Masks are index PNGs: a pixel's number is its class's place above, from 0.",
