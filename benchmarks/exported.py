@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=384)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--int8", action="store_true")
+    parser.add_argument("--presence", type=float, default=0.0)
     given = parser.parse_args()
     torch.set_num_threads(1)
     reuse_memory()
@@ -88,10 +89,10 @@ def main() -> None:
     image = draw_picture(given.size, given.size)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
-        exported = export_onnx(model, path, int8=given.int8)
+        exported = export_onnx(model, path, presence=given.presence, int8=given.int8)
         predictor = Predictor(path, threads=1)
     pixels, device = torch.from_numpy(image), torch.device("cpu")
-    settings = config.Predict(scales=(1.0,), flip=False, crf="none")
+    settings = config.Predict(presence=given.presence)
     model.network.to(memory_format=torch.channels_last)
     calls: dict[str, Callable[[], object]] = {
         "torch": lambda: predict_labels(model.network, pixels, settings, device),

@@ -11,7 +11,7 @@ OPTIONS = {
         "--out", "--format", "--subject", "--names", "--images", "--classes",
         "--address", "--workers",
     },
-    "onnx": {"--out", "--int8", "--images"},
+    "onnx": {"--out", "--int8", "--images", "--presence"},
     "hub": {"--repo", "--out", "--private"},
 }  # fmt: skip
 

@@ -25,6 +25,7 @@ def call(call_cli):
         (["nowhere"], "nowhere cannot be served: expected summary.json of a run"),
         (["{work}", "--scales", "x"], "--scales expects numbers"),
         (["{work}", "--scales", "9"], "images cannot be predicted so: scales"),
+        (["{work}", "--presence", "200"], "images cannot be predicted so: presence"),
         (["{work}", "--token-file", "none"], "the token cannot be read"),
         (["{work}", "--token-file", "{empty}"], "expected a token on one line"),
         (["{work}", "--label-studio", "here"], "--label-studio expects an address"),

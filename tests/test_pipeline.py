@@ -14,7 +14,6 @@ from tag2mask.data.masks import MaskFolder
 from tag2mask.errors import ArtifactError, DatasetError, ModelError, RecipeError
 from tag2mask.pipeline import remake_report
 from tag2mask.pipeline.builder import STAGES
-from tag2mask.pipeline.protocols import predict_protocol
 from tag2mask.pipeline.score_table import protocol_words
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -154,12 +153,26 @@ def test_a_protocol_that_is_plain_is_predicted_once(load, tmp_path):
 def test_presence_is_of_the_plain_protocol_too(load, tmp_path):
     recipe = load("predict.presence=2.0")
     assert recipe.predict.plain == config.Predict(presence=2.0)
-    told = predict_protocol(recipe, recipe.predict.plain, "val")
-    assert told["presence"] == 2.0
-    masked = told | {"uses_truth": False}
-    assert protocol_words(masked) == ["scales 1", "presence 2"]
     steps = plan(load("predict.presence=2.0", "predict.flip=false"), tmp_path)
     assert [step.subject for step in steps if step.stage == "predict"] == ["plain"]
+
+
+def test_presence_is_predicted_scored_and_told(finished, load, tmp_path):
+    work = shutil.copytree(finished.work, tmp_path / "work")
+    record = read_json(run(load("predict.presence=8.0"), work, runtime=RUNTIME))
+    plain, final = (s for s in record["scores"] if s["stage"] == "predict")
+    assert (plain["protocol"]["presence"], final["protocol"]["presence"]) == (8.0, 8.0)
+    assert protocol_words(plain["protocol"]) == ["scales 1", "presence 8"]
+    (before, _) = (s for s in finished.record["scores"] if s["stage"] == "predict")
+    assert "presence" not in before["protocol"]
+    assert plain["miou"] != before["miou"]
+    made = {each["stage"] for each in record["stages"] if not each["reused"]}
+    assert made == {"predict", "evaluate", "proxies", "report"}
+
+
+def test_without_presence_labels_are_named_as_before_there_was_any():
+    assert "presence" not in config.Predict().told()
+    assert config.Predict(presence=1.0).told()["presence"] == 1.0
 
 
 def test_summary_has_the_keys_of_the_interface(finished):

@@ -23,7 +23,8 @@ INPUT, LOGITS, LABELS = "image", "logits", "labels"
 """Names in the graph: uint8 "b h w 3", float32 "b k h w", uint8 "b h w"."""
 
 
-_PROTOCOL: dict[str, Any] = {"scales": [1.0], "flip": False, "crf": "none"}
+_MOST_PRESENCE = 100.0
+"""As in recipes."""
 
 
 class Predictor:
@@ -33,7 +34,8 @@ class Predictor:
         class_names: By class id, background first.
         palette: Red, green and blue in 0..255 by class id.
         card: Everything else that is known of the model.
-        protocol: How it predicts, as a recipe's table ``predict``.
+        presence: How far it doubts classes that are certain nowhere in an image; see
+            ``functional.presence``.
 
     Args:
         path: The file.
@@ -53,12 +55,19 @@ class Predictor:
             colours = json.loads(found["colours"])
             self.palette = tuple((red, green, blue) for red, green, blue in colours)
             self.card: dict[str, Any] = dict(json.loads(found["card"]))
-            self.protocol = _PROTOCOL | {"presence": float(found.get("presence", 0))}
+            self.presence = float(found.get("presence", 0))
+            if not 0 <= self.presence <= _MOST_PRESENCE:
+                raise ValueError
         except (KeyError, TypeError, ValueError, RecursionError):
             raise ModelError(
-                f"{path} does not name its classes and colours: expected a file of "
-                f"`tag2mask export onnx`"
+                f"{path} does not name its classes, colours and presence as it "
+                f"should: expected a file of `tag2mask export onnx`"
             ) from None
+
+    def protocol(self) -> dict[str, Any]:
+        """Return how it predicts, as a recipe's table ``predict``."""
+        told = {"presence": self.presence} if self.presence else {}
+        return {"scales": [1.0], "flip": False, "crf": "none", **told}
 
     def predict(self, image: Path | str | NDArray[np.uint8]) -> Segmentation:
         """Return the class of each pixel of an image of any size.
@@ -124,15 +133,15 @@ def predict_files(
     out, model = Path(out), Path(model)
     predictor = Predictor(model, threads=threads)
     found = find_images(Path(image) for image in images)
-    made_by = {"weights": file_digest(model), "predict": predictor.protocol}
-    claim_folder(out, made_by, found)
+    claim_folder(
+        out, {"weights": file_digest(model), "predict": predictor.protocol()}, found
+    )
     write_json(out / CLASSES, list(predictor.class_names))
     for name, file in found.items():
         path = out / f"{name}.png"
         if not path.exists():
             predictor.predict(file).save(path)
-    presence = predictor.protocol["presence"]
-    told = f", presence {presence:g}" if presence else ""
+    told = f", presence {predictor.presence:g}" if predictor.presence else ""
     return len(found), f"scales 1{told}, CRF none"
 
 

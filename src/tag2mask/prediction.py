@@ -64,7 +64,7 @@ def predict_files(
     files = find_images(Path(image) for image in images)
     made_by = {
         "weights": file_digest(found.folder / segmenters.WEIGHTS),
-        "predict": settings.model_dump(mode="json"),
+        "predict": settings.told(),
     }
     claim_folder(out, made_by, files)
     write_json(out / CLASSES, list(segmenter.class_names))

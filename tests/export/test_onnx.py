@@ -17,7 +17,7 @@ from tag2mask import deploy
 from tag2mask.artifacts.labels import read_index_png
 from tag2mask.deploy import Predictor
 from tag2mask.engine.inference import class_logits, to_batch
-from tag2mask.errors import DatasetError, ModelError
+from tag2mask.errors import DatasetError, ModelError, RecipeError
 from tag2mask.export import onnx_model
 from tag2mask.export.onnx_model import Parity, compare, export_onnx
 from tag2mask.export.pictures import SIZES, choose_pictures
@@ -76,8 +76,8 @@ def doubting(small, tmp_path_factory):
 def test_presence_is_in_the_graph(small, exported, doubting, tmp_path):
     images = noise(33, 47)[None]
     predictor = Predictor(doubting.path, threads=1)
-    assert predictor.protocol["presence"] == 3.0
-    assert Predictor(exported.path).protocol["presence"] == 0.0
+    assert predictor.protocol()["presence"] == 3.0
+    assert "presence" not in Predictor(exported.path).protocol()
     batch = to_batch(list(torch.from_numpy(images)), torch.device("cpu"))
     logits = class_logits(small.network, batch, scales=(1.0,), flip=False)
     expected = weigh_by_presence(logits, strength=3.0).numpy()
@@ -87,6 +87,46 @@ def test_presence_is_in_the_graph(small, exported, doubting, tmp_path):
     Image.fromarray(images[0]).save(tmp_path / "a.png")
     found = deploy.predict_files(doubting.path, [tmp_path / "a.png"], tmp_path / "out")
     assert found == (1, "scales 1, presence 3, CRF none")
+
+
+def test_int8_keeps_presence(small, doubting, tmp_path, monkeypatch):
+    def copy(_model, _presence, path):
+        path.write_bytes(doubting.path.read_bytes())
+
+    monkeypatch.setattr(onnx_model, "_write", copy)
+    found = export_onnx(small, tmp_path / "int8.onnx", presence=3.0, int8=True)
+    assert Predictor(found.path).presence == 3.0
+    assert found.int8.equal_labels > 0.5
+
+
+def with_presence(exported, path, value):
+    """Copy an exported file, its presence another; None: it names none."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(exported.path)
+    kept = [each for each in model.metadata_props if each.key != "presence"]
+    told = {each.key: each.value for each in kept}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, told | ({"presence": value} if value else {}))
+    onnx.save(model, path)
+    return path
+
+
+def test_a_file_of_an_older_version_has_no_presence(exported, tmp_path):
+    path = with_presence(exported, tmp_path / "older.onnx", None)
+    assert Predictor(path).presence == 0.0
+
+
+@pytest.mark.parametrize("value", ["nan", "-3", "1e9", "much"])
+def test_a_presence_that_is_none_is_told(exported, tmp_path, value):
+    path = with_presence(exported, tmp_path / "odd.onnx", value)
+    with pytest.raises(ModelError, match="classes, colours and presence as it should"):
+        Predictor(path)
+
+
+def test_presence_out_of_bounds_is_not_exported(small, tmp_path):
+    with pytest.raises(RecipeError, match="presence: Input should be greater than"):
+        export_onnx(small, tmp_path / "x.onnx", presence=-1.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_is_exported_as_it_was_scored(small, doubting, tmp_path, monkeypatch):
@@ -155,15 +195,21 @@ def test_graph_of_one_size_is_not_written(small, exported, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("parity", "refused"),
-    [((1e-3, 0.999), False), ((1.1e-3, 1.0), True), ((0.0, 0.9989), True)],
+    ("parity", "presence", "refused"),
+    [
+        ((1e-3, 0.999), 0.0, False),
+        ((1.1e-3, 1.0), 0.0, True),
+        ((0.0, 0.9989), 0.0, True),
+        ((9e-3, 1.0), 4.0, False),
+        ((9.1e-3, 1.0), 4.0, True),
+    ],
 )
-def test_bounds_of_agreement(parity, refused):
+def test_bounds_of_agreement(parity, presence, refused):
     if refused:
         with pytest.raises(ModelError, match="nothing was written"):
-            onnx_model._refuse_other(Parity(*parity, 1))
+            onnx_model._refuse_other(Parity(*parity, 1), presence)
     else:
-        onnx_model._refuse_other(Parity(*parity, 1))
+        onnx_model._refuse_other(Parity(*parity, 1), presence)
 
 
 @pytest.mark.slow
@@ -366,7 +412,7 @@ def test_what_is_no_exported_model_is_told(exported, tmp_path):
     model = onnx.load(exported.path)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "bare.onnx")
-    with pytest.raises(ModelError, match="does not name its classes and colours"):
+    with pytest.raises(ModelError, match="does not name its classes, colours and"):
         Predictor(tmp_path / "bare.onnx")
     with pytest.raises(ValueError, match="expected RGB pixels, uint8 'h w 3', got flo"):
         Predictor(exported.path).predict(np.zeros((4, 4, 3)))
@@ -466,4 +512,4 @@ def test_command_exports_and_refuses_what_the_file_cannot(
             "predict", out, pictures, "--out", tmp_path / "out", *option
         )
         assert code == 1
-        assert "predicts at one scale on the CPU, without mirror or CRF" in error
+        assert "predicts as it was exported, on the CPU, without mirror or CRF" in error

@@ -27,3 +27,18 @@ def test_images_answered_together_are_answered_as_alone(finished):
                 answer.probabilities, alone.probabilities, rtol=1e-5
             )
     assert len({answer.labels.tobytes() for answer in together}) == len(pictures)
+
+
+def test_probabilities_are_weighed_by_presence(finished):
+    folder, runtime = finished.folder("segment"), Runtime(workers=1)
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.randint(0, 256, (40, 56, 3), generator=generator).to(torch.uint8)
+    plain, weighed = (
+        open_model(folder, {"presence": each}, runtime=runtime).predict(
+            [Question(picture, True)]
+        )[0]
+        for each in (0.0, 8.0)
+    )
+    assert np.array_equal(weighed.labels, weighed.probabilities.argmax(0))
+    assert (weighed.labels != plain.labels).any()
+    np.testing.assert_allclose(weighed.probabilities.sum(0), 1, rtol=1e-5)

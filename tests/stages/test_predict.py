@@ -92,13 +92,14 @@ def test_precision_reaches_the_network(network):
     assert seen == [torch.float32, torch.bfloat16]
 
 
-def test_full_memory_says_which_knobs_need_less_of_it(network, monkeypatch):
+@pytest.mark.parametrize("step", ["class_logits", "weigh_by_presence", "dense_crf"])
+def test_full_memory_says_which_knobs_need_less_of_it(network, monkeypatch, step):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU")
 
-    monkeypatch.setattr(predict, "class_logits", full)
+    monkeypatch.setattr(predict, step, full)
     with pytest.raises(TrainingError) as caught:
-        labels(network, image(8, 8))
+        labels(network, image(8, 8), presence=1.0, crf="deeplab")
     assert str(caught.value) == (
         "the device's memory is full (CUDA out of memory): lower `scales` of predict "
         "or of segment.second_round, set their `precision` to 'bf16', their `crf` to "

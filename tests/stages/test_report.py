@@ -404,6 +404,10 @@ def test_train_is_predicted_by_the_segmenter(tmp_path, sources):
     assert found.shape == (HEIGHT, WIDTH)
     assert found.max() < len(NAMES)
     assert kinds(make_panel(sources, IMAGES[0], predictor))[-2] == "prediction"
+    doubting = replace(sources, protocol=config.Predict(presence=50.0))
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    certain = open_predictor(doubting, RUNTIME)(noise)
+    assert (certain != predictor(noise)).any()
     page = render(tmp_path / "out", sources)
     assert page.count("<b>prediction</b>") == 3  # every panel: 2 train, 1 val
 

@@ -288,9 +288,9 @@ def _predict_exported(
 
     if change or device == "cuda":
         raise Tag2MaskError(
-            f"{model} predicts at one scale on the CPU, without mirror or CRF: leave "
-            f"--scales, --flip, --crf, --presence and --device out, or predict with "
-            f"the run that it was exported from"
+            f"{model} predicts as it was exported, on the CPU, without mirror or CRF: "
+            f"leave --scales, --flip, --crf, --presence and --device out, or predict "
+            f"with the run that it was exported from"
         )
     count, protocol = deploy.predict_files(model, images, out)
     say(f"{count} label maps in {out} ({protocol})")

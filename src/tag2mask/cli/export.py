@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tag2mask.cli.options import Workers, make_runtime, say
+from tag2mask.cli.options import Presence, Workers, make_runtime, say
 from tag2mask.errors import Tag2MaskError
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def onnx(
         list[Path] | None,
         typer.Option(help="Images to compare on; may repeat. Default: generated."),
     ] = None,
+    presence: Presence = None,
 ) -> None:
     """Write a segmenter as one file that runs without torch; needs the extra `onnx`.
 
@@ -97,7 +98,9 @@ def onnx(
     from tag2mask.export.onnx_model import export_onnx
 
     make_runtime("cpu", 0)
-    exported = export_onnx(model, out, int8=int8, images=images or ())
+    exported = export_onnx(
+        model, out, presence=presence, int8=int8, images=images or ()
+    )
     _tell("float32", exported.float32)
     if exported.int8 is not None:
         _tell("int8", exported.int8)

@@ -1,6 +1,6 @@
 """How a trained segmenter labels images: for scores, and for a second round."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -23,16 +23,26 @@ class Views(Schema):
 class Predict(Views):
     """The protocol of the last score.
 
-    The plain one (one scale, no mirror, no CRF) is always scored beside it.
+    The plain one (one scale, no mirror, no CRF, the same presence) is always scored
+    beside it.
     """
 
     presence: Annotated[float, Field(ge=0, le=100)] = 0.0
-    """A class's probabilities are multiplied by the greatest in the image to this."""
+    """Power of a class's greatest probability in the image, by which its probabilities
+    are multiplied, but for background's; 0: they are not [ours]."""
 
     @property
     def plain(self) -> "Predict":
         """The plain protocol."""
         return Predict(presence=self.presence)
+
+    def told(self) -> dict[str, Any]:
+        """Return the knobs that tell labels from others, as JSON values.
+
+        Without presence it is not named, as before there was such a knob.
+        """
+        left_out = set() if self.presence else {"presence"}
+        return self.model_dump(mode="json", exclude=left_out)
 
 
 class SecondRound(Views):

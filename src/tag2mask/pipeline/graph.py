@@ -237,7 +237,7 @@ class Graph:
             Request(
                 "predict",
                 predict.VERSION,
-                settings.model_dump(mode="json") | {"split": split},
+                settings.told() | {"split": split},
                 {"index": self.made.index, "segment": trained},
             ),
             run,

@@ -50,7 +50,7 @@ class ServedModel:
 
     Attributes:
         segmenter: The network, its classes and its card.
-        settings: Scales, mirror and CRF of every answer.
+        settings: The protocol of every answer.
         device: Where the network is.
         version: The first digits of the SHA-256 of the weights.
         scores: Of the run that made it, each with its protocol; none for a folder.

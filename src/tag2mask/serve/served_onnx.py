@@ -50,7 +50,7 @@ class ServedOnnx:
 
     def described(self) -> dict[str, Any]:
         """Return names, colours, card and protocol as JSON values."""
-        settings = predict_settings(self.predictor.protocol)
+        settings = predict_settings(self.predictor.protocol())
         return described(self.version, self.class_names, self.predictor.card, settings)
 
 
@@ -67,7 +67,7 @@ def open_onnx(path: Path, changes: Mapping[str, Any], *, threads: int) -> Served
     """
     if changes:
         raise ModelError(
-            f"{path} predicts at one scale, without mirror and CRF; to change "
+            f"{path} predicts as it was exported, without mirror and CRF; to change "
             f"{', '.join(sorted(changes))}, serve the run or the folder that it was "
             f"exported from"
         )

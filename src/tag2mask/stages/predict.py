@@ -175,7 +175,8 @@ def _weigh(
 ) -> Float[Tensor, "b k h w"]:
     if settings.presence == 0:
         return logits
-    return weigh_by_presence(logits, strength=settings.presence)
+    with explain_full_memory(_LESS_MEMORY):
+        return weigh_by_presence(logits, strength=settings.presence)
 
 
 def _refined(
