@@ -35,6 +35,7 @@ SIDE = 128
 NUM_CLASSES = 21
 NUM_DISTINCT = 8
 NUM_VOTERS = 4
+THRESHOLD = 0.3
 
 
 def make_world(root: Path, num_images: int) -> None:
@@ -82,17 +83,18 @@ def run_stage(stage: str, root: Path) -> None:
         index.run(data, index.list_images(data), out, runtime=runtime)
     elif stage == "seed":
         settings = config.Seeding(crf_shrink=2)
-        seed.run(table, root / "cams", settings, out, runtime=runtime)
+        seed.run(
+            table, root / "cams", settings, out, threshold=THRESHOLD, runtime=runtime
+        )
     elif stage == "vote":
         electors = [vote.Elector(LabelFolder(root / name)) for name in voters()]
         vote.run(table, electors, config.Vote(), out, runtime=runtime)
     else:
-        settings = config.Evaluate()
         masks = MaskFolder(root / "masks")
         truth = evaluate.Truth(table.images, masks, table.class_names)
         labels = LabelFolder(root / "voter0")
-        evaluate.score_labels(labels, truth, settings, runtime=runtime)
-        evaluate.score_cams(root / "cams", truth, settings, runtime=runtime)
+        evaluate.score_labels(labels, truth, config.Evaluate(), runtime=runtime)
+        evaluate.score_cams(root / "cams", truth, {"fixed": THRESHOLD}, runtime=runtime)
         evaluate_vote.score_support(
             root / "vote", truth, num_voters=NUM_VOTERS, runtime=runtime
         )
