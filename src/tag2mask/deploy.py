@@ -21,8 +21,6 @@ from tag2mask.segmentation import Segmentation
 SUFFIX = ".onnx"
 INPUT, LOGITS, LABELS = "image", "logits", "labels"
 """Names in the graph: uint8 "b h w 3", float32 "b k h w", uint8 "b h w"."""
-
-
 _MOST_PRESENCE = 100.0
 """As in recipes."""
 

@@ -27,7 +27,7 @@ from tag2mask.prediction import predict_settings
 from tag2mask.segmentation import class_colours
 
 MOST_DIFFERENCE = 1e-3
-"""Of a logit before presence, between PyTorch and ONNX Runtime."""
+"""Of a logit, between PyTorch and ONNX Runtime."""
 LEAST_EQUAL = 0.999
 """Share of pixels whose labels are those of PyTorch."""
 _TRACED = 64, 96
@@ -104,7 +104,7 @@ def export_onnx(
         path = Path(scratch, "model.onnx")
         _write(model, presence, path)
         float32 = _compare_exported(model, path, pictures)
-        _refuse_other(float32, presence)
+        _refuse_other(float32)
         quantised = None
         if int8:
             small = Path(scratch, "int8.onnx")
@@ -265,14 +265,15 @@ def _annotate(path: Path, values: dict[str, Any]) -> None:
     onnx.save(model, path)
 
 
-def _refuse_other(parity: Parity, presence: float) -> None:
-    # a difference of two logits may stand in their sum over classes too
-    most = MOST_DIFFERENCE * (1 + 2 * presence)
-    if parity.greatest_difference > most or parity.equal_labels < LEAST_EQUAL:
+def _refuse_other(parity: Parity) -> None:
+    if (
+        parity.greatest_difference > MOST_DIFFERENCE
+        or parity.equal_labels < LEAST_EQUAL
+    ):
         raise ModelError(
             f"the exported graph does not compute what PyTorch does: logits differ by "
             f"up to {parity.greatest_difference:.2g}, expected at most "
-            f"{most:g}; {100 * parity.equal_labels:.2f} % of the labels are "
+            f"{MOST_DIFFERENCE}; {100 * parity.equal_labels:.2f} % of the labels are "
             f"equal, expected {100 * LEAST_EQUAL} %; nothing was written"
         )
 

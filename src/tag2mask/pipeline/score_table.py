@@ -37,7 +37,8 @@ def protocol_words(protocol: Mapping[str, Any]) -> list[str]:
     words = [f"scales {', '.join(f'{scale:g}' for scale in protocol['scales'])}"]
     words += ["mirror"] * protocol["flip"]
     words += [f"CRF {protocol['crf']}"] * (protocol["crf"] != "none")
-    words += [f"presence {each:g}" for each in (protocol.get("presence"),) if each]
+    if "presence" in protocol:
+        words.append(f"presence {protocol['presence']:g}")
     words += [f"refined by {each}" for each in protocol.get("refine", "").split()]
     words += ["second round"] * (protocol.get("rounds", 1) > 1)
     words += ["tags known"] * protocol["tags_at_test"]
