@@ -166,6 +166,9 @@ def test_coco_stands_beside_what_is_published(call, tmp_path, year, images, tagg
     assert code == 0
     assert images in lines
     assert tagged in lines
+    _, lines, _ = call("check", root, *options, "--set", "data.untagged=false")
+    assert tagged.replace("with tags", "images") in lines
+    assert tagged in lines
     _, lines, _ = call("check", root, *options, "--set", "data.crowd=false")
     assert images in lines
     assert "with tags 1 1" in lines

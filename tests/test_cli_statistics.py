@@ -33,7 +33,9 @@ def told(tmp_path):
             score("cam", "x", 1.0, 1.0, 1.0, right=1.0),
             score("seed", "x", 80.0, 40.0, None, right=75.0),
             score("seed", "y", 70.0, 40.0, 10.0, right=62.5),
+            score("refine", "y", 99.0, 40.0, 10.0, right=70.0),
             score("vote", "vote", 90.0, 50.0, 10.0, right=80.0),
+            score("vote_refine", "vote", 90.0, 60.0, 10.0, right=80.0),
             score("predict", "plain", 1.0, 1.0, 1.0, right=1.0),
         ],
         "clean_pixels": {
@@ -50,18 +52,21 @@ def told(tmp_path):
 
 def test_tables_by_hand(told):
     tables = {table.name: table for table in statistics_of(told)}
-    assert list(tables["by-class"].headings) == ["class", "x", "y", "vote", "best seed"]
+    after = ("y, refined", "vote", "vote, refined")
+    assert list(tables["by-class"].headings) == ["class", "x", "y", *after, "best seed"]
     assert [list(row) for row in tables["by-class"].rows] == [
-        ["background", 80.0, 70.0, 90.0, "x"],
-        ["cat", 40.0, 40.0, 50.0, "-"],  # nobody alone
-        ["dog", None, 10.0, 10.0, "y"],
-        ["mean", 60.0, 40.0, 50.0, "x"],
+        ["background", 80.0, 70.0, 99.0, 90.0, 90.0, "x"],
+        ["cat", 40.0, 40.0, 40.0, 50.0, 60.0, "-"],  # nobody alone
+        ["dog", None, 10.0, 10.0, 10.0, 10.0, "y"],
+        ["mean", 60.0, 40.0, pytest.approx(149 / 3), 50.0, pytest.approx(160 / 3), "x"],
     ]
     assert tables["quality"].rows[0] == ["x", 60.0, 10.0, 90.0, 30.0]
     assert tables["agreement"].rows == [
         ["x", 75.0, 25.0],
         ["y", 62.5, 37.5],
+        ["y, refined", 70.0, 30.0],
         ["vote", 80.0, 20.0],
+        ["vote, refined", 80.0, 20.0],
     ]
     assert tables["marks"].rows == [["1", 70.0, 10.0, 0.0, 20.0]]
 

@@ -7,6 +7,8 @@ import pytest
 
 import fakes
 from tag2mask import load_recipe, plan
+from tag2mask.config.study_load import load_study
+from tag2mask.pipeline.study import list_trials, plan_study
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
 
@@ -19,7 +21,10 @@ def data(recipe, root, world):
             return []
         case "coco":
             fakes.write_coco(root)
-            (root / recipe.data.masks).mkdir()
+            masks = root / recipe.data.masks
+            masks.mkdir()
+            for image in root.glob("val*/*.jpg"):
+                (masks / image.with_suffix(".png").name).touch()  # planning reads none
             return []
         case _:
             shutil.copytree(world, root)
@@ -70,6 +75,10 @@ def test_recipe_has_the_published_settings_of_multi_seed(path):
     # 30 rounds of 82,081 images by 16 are 153,902 steps
     expected = (16, 153_900) if is_coco else (8, 20_000)
     assert (voter.batch, voter.steps) == expected
+    # long sides of 256 to 512, of images of 500 and 640 pixels
+    assert voter.rescale == ((0.4, 0.8) if is_coco else (0.5, 1.0))
+    if is_coco:
+        assert not recipe.data.untagged
     segment = recipe.segment
     assert (segment.tau, segment.complement, segment.min_support) == (1, "random", 6)
     assert segment.steps == (60_000 if is_coco else 20_000)
@@ -87,6 +96,28 @@ def test_there_are_recipes_of_each_network_and_data_set():
     }
 
 
+@pytest.mark.parametrize(("data_set", "table"), [("voc12", 1), ("coco14", 3)])
+def test_table_of_networks_is_that_of_the_recipes(data_set, table, tmp_path, world):
+    study = load_study(Path(f"multi-seed-table-{table}"))
+    rows = {trial.row.name: trial.recipe for trial in list_trials(study)}
+    for row, recipe in (
+        ("DeepLabV2, ResNet-101", "multi-seed"),
+        ("SegFormer, MiT-B2", "segformer-b2"),
+        ("Mask2Former, Swin-L", "mask2former-swin-l"),
+    ):
+        assert rows[row] == load_recipe(f"{data_set}-{recipe}")
+    changes = [f"data.root={tmp_path / 'data'}", "voters.classifier.weights=none"]
+    changes += data(load_recipe(study.recipe), tmp_path / "data", world)
+    planned = plan_study(study, tmp_path / "work", overrides=changes)
+    made = [{artifact.stage for artifact in each.todo} for each in planned]
+    # four classifiers and their vote are made once, a segmenter for each row
+    assert [sorted(stages & {"localize", "segment", "vote"}) for stages in made] == [
+        ["localize", "segment", "vote"],
+        *[["segment"]] * (len(rows) - 1),
+    ]
+    assert len(rows) == len(study.quoted)
+
+
 def test_caffe_preset_has_its_groups_and_its_losses():
     segment = load_recipe("voc12-deeplab-v2-caffe").segment
     # heads 10 times, their biases 20 times the rate of the backbone
@@ -96,7 +127,12 @@ def test_caffe_preset_has_its_groups_and_its_losses():
     assert segment.loss_scales == (1.0, 0.75, 0.5)
 
 
-@pytest.mark.parametrize("name", ["voc12-ca-cl", "coco14-ca-cl"])
-def test_ca_cl_ends_at_its_least_rate(name):
-    segment = load_recipe(name).segment
+@pytest.mark.parametrize(("data", "long_side"), [("voc12", 500), ("coco14", 640)])
+@pytest.mark.parametrize("kind", ["ca-cl", "union"])
+def test_recipe_has_the_published_settings_of_ca_cl(data, long_side, kind):
+    recipe = load_recipe(f"{data}-{kind}")
+    voter, segment = recipe.voters["ca_cl"], recipe.segment
+    sides = (320 / long_side, 640 / long_side)
+    assert voter.rescale == voter.classifier.rescale == sides
     assert segment.learning_rate * segment.last_factor == pytest.approx(1e-4)
+    assert segment.colour_jitter == (0.3 if kind == "union" else 0)

@@ -13,6 +13,7 @@ from tag2mask.artifacts.cams import read_cams
 from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.config import Recipe, Seeding, VoteIrnet, VoterIrnet
 from tag2mask.errors import ModelError, RecipeError
+from tag2mask.pipeline.statistics import statistics_of
 from tag2mask.stages.refine import with_seeds
 from test_resume import ALONE, check_whole, results, run_with_faults
 
@@ -128,6 +129,18 @@ def test_a_change_costs_what_depends_on_it(refining, done, change, expected):
             refining(change)
         return
     assert todo(refining(change), done.work) == expected
+
+
+def test_statistics_are_of_what_the_segmenter_learns_from(done):
+    tables = {table.name: table for table in statistics_of(done.summary)}
+    agree = {name: right for name, right, _ in tables["agreement"].rows}
+    assert list(agree)[-2:] == ["vote", "vote, refined"]
+    assert agree["vote"] != agree["vote, refined"]
+    for _, clean_right, noisy_right, *_ in tables["marks"].rows:
+        right = clean_right + noisy_right
+        assert right == pytest.approx(agree["vote, refined"], abs=1e-3)
+    protocol = done.record["clean_pixels"]["protocol"]
+    assert protocol["refine"] == "irnet irnet"
 
 
 def test_an_unrefined_recipe_is_the_one_that_it_was(load, finished):

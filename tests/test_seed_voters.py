@@ -273,6 +273,14 @@ def test_agreement_votes_without_the_truth(load, work):
     ]
 
 
+def test_agreement_weighs_voters_as_the_vote_does(load, work):
+    heavy = 'vote.weights={"a-0.1-1"=9.0}'
+    _, heads, _ = selected(load, work, "agreement", CUT)
+    _, weighed, _ = selected(load, work, "agreement", CUT, heavy)
+    assert weighed["iou"]["a-0.1-1"] == heads["iou"]["a-0.1-1"]  # not one of its others
+    assert weighed["iou"]["a-0.1-1.3"] != heads["iou"]["a-0.1-1.3"]
+
+
 def test_selected_voters_alone_vote(load, finished, work):
     _, selection, _ = selected(load, work, "oracle", CUT)
     kept = selection["kept"]

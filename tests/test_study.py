@@ -330,9 +330,14 @@ def test_a_study_makes_what_its_plan_says_and_shares_the_rest(
     assert folder.parent == copied / "studies"
     assert re.fullmatch("mine-[0-9a-f]{12}", folder.name)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "classes.svg", "figure.svg", "panels.png", "table.csv", "table.json",
-        "table.md",
+        "classes.csv", "classes.svg", "figure.svg", "panels.png", "table.csv",
+        "table.json", "table.md",
     ]  # fmt: skip
+    by_class = list(csv.reader((folder / "classes.csv").read_text().splitlines()))
+    assert by_class[0] == ["class", *(line.row.name for line in table.lines)]
+    assert float(by_class[2][2]) == pytest.approx(
+        table.lines[1].results[0].score["per_class"][by_class[2][0]]
+    )
     assert "(classes.svg)" in (folder / "table.md").read_text()
     ElementTree.parse(folder / "classes.svg")
     with Image.open(folder / "panels.png") as picture:

@@ -10,12 +10,14 @@ from tag2mask.artifacts.files import read_json
 from tag2mask.artifacts.labels import LabelFolder, write_labels, write_support
 from tag2mask.artifacts.tables import Index
 from tag2mask.config import Evaluate, Predict, load_recipe
+from tag2mask.config.study_load import load_study
 from tag2mask.data.masks import MaskFolder
 from tag2mask.data.toy import write_toy_world
 from tag2mask.engine.runtime import Runtime, reuse_memory
 from tag2mask.functional.voting import vote
 from tag2mask.models.segmenters import load_segmenter
 from tag2mask.pipeline import run
+from tag2mask.pipeline.study import run_study
 from tag2mask.stages import evaluate, predict, segment
 
 pytestmark = pytest.mark.slow
@@ -65,6 +67,18 @@ def test_segmenter_keeps_what_the_vote_knew_on_unseen_scenes(summary):
 
 def test_activation_maps_are_instructive_but_not_won(summary):
     assert all(30 <= score <= 60 for score in miou(summary, "cam")[2::3])  # oracles
+
+
+def test_union_of_both_methods_beats_either(world, runtime):
+    prompts = f"voters.ca_cl.prompts.classes={world / 'prompts.toml'}"
+    table, _ = run_study(
+        load_study(Path("union")),
+        world.parent / "work",
+        overrides=(f"data.root={world}", prompts),
+        runtime=runtime,
+    )
+    classifiers, ca_cl, both = (line.mean for line in table.lines)
+    assert both > max(classifiers, ca_cl)
 
 
 def corrupted(truth: np.ndarray, rng: np.random.Generator, share: float) -> np.ndarray:

@@ -378,6 +378,14 @@ def test_panel_shows_what_there_is_in_the_order_of_the_stages(sources):
     assert train.cells[5].detail == "98% with 2 or more votes"
 
 
+def test_panel_shows_what_other_thresholds_call_clean(sources):
+    panel = make_panel(replace(sources, clean_at=(2, 1)), IMAGES[0], None)
+    assert [cell.detail for cell in panel.cells if cell.kind == "clean"] == [
+        "100% with 1 or more votes",
+        "98% with 2 or more votes",
+    ]
+
+
 def test_panel_names_the_tags_of_its_heat(sources):
     panel = make_panel(sources, IMAGES[1], None)
     assert panel.cells[1].detail == 'cat, <b>"x"</b> (voter-one)'

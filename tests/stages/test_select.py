@@ -82,6 +82,19 @@ def test_agreement_by_hand(tmp_path, index, voters, runtime):
     assert runtime.progress.said == []
 
 
+def test_agreement_weighs_the_others(tmp_path, index, voters, runtime):
+    select.by_agreement(
+        index, voters, tmp_path, weights=[4.0, 1.0, 1.0, 1.0], runtime=runtime
+    )
+    # w outweighs the two others wherever it is one of the three that are asked
+    assert selected(tmp_path)["iou"] == {
+        "w": {"cat": 66.6667, "dog": 50.0},
+        "x": {"cat": 66.6667, "dog": 33.3333},
+        "y": {"cat": 33.3333, "dog": 50.0},
+        "z": {"cat": 50.0, "dog": 33.3333},
+    }
+
+
 def test_agreement_where_nobody_stands_out(tmp_path, index, voters, runtime):
     same = {name: voters["w"] for name in "klm"}
     select.by_agreement(index, same, tmp_path, runtime=runtime)

@@ -25,6 +25,7 @@ def submit(
     """Label the test images of PASCAL VOC and pack them for its test server."""
     from tag2mask import prediction
     from tag2mask.artifacts.labels import LabelFolder
+    from tag2mask.data.published import VOC_COUNTS
     from tag2mask.stages import submission
 
     found, labels = submission.list_images(images), out / "labels"
@@ -34,4 +35,9 @@ def submit(
     count, protocol = prediction.predict_files(model, paths, labels, runtime=runtime)
     archive = submission.run(LabelFolder(labels), found, out, runtime=runtime)
     say(f"{count} label maps, checked and packed ({protocol})")
+    if count != (expected := VOC_COUNTS["test"].images):
+        say(
+            f"warning: VOC 2012 has {expected} test images, and its server takes all "
+            f"or none; {images} names {count}"
+        )
     say(str(archive))

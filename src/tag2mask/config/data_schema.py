@@ -114,6 +114,9 @@ class CocoData(AnyData):
     """"": no image is kept unseen."""
     crowd: bool = True
     """Whether regions of a crowd count as tags."""
+    untagged: bool = True
+    """Whether images without a tag are listed. Published scores of 2014 are of all
+    40,504 images of val (CA-CL), or of the 40,137 with a tag (multi-seed)."""
 
 
 class ClassFoldersData(AnyData):

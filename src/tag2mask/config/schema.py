@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveInt,
     model_validator,
 )
 
@@ -77,6 +78,9 @@ class Report(Schema):
 
     panels: NonNegativeInt = 24
     """Images shown with every stage."""
+    clean_at: tuple[PositiveInt, ...] = ()
+    """Numbers of votes whose clean pixels are shown beside those of
+    ``segment.min_support`` (multi-seed, figure 6)."""
 
 
 class Recipe(Schema):

@@ -42,7 +42,12 @@ class Counts(NamedTuple):
     tagged: int | None = None
 
 
-VOC_COUNTS = {"train": Counts(1464), "val": Counts(1449), "trainaug": Counts(10582)}
+VOC_COUNTS = {
+    "train": Counts(1464),
+    "val": Counts(1449),
+    "test": Counts(1456),
+    "trainaug": Counts(10582),
+}
 """By the name of the list: VOC 2012, segmentation; ``trainaug`` with SBD."""
 
 COCO_COUNTS = {

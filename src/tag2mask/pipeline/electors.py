@@ -68,9 +68,13 @@ def vote_settings(table: config.Vote, electors: Voters) -> dict[str, Any]:
     unused = ("tie",) if table.mode == "scores" else ("crf", "crf_shrink")
     for key in unused:
         settings.pop(key)
+    return settings | {"weights": voting_weights(table, electors)}
+
+
+def voting_weights(table: config.Vote, electors: Voters) -> dict[str, float] | None:
+    """Return the weight of each voter; None where all are equal: heads are counted."""
     weights = {name: weight_of(table, name, each) for name, each in electors.items()}
-    # where all weigh the same, heads are counted
-    return settings | {"weights": weights if len(set(weights.values())) > 1 else None}
+    return weights if len(set(weights.values())) > 1 else None
 
 
 def vote_inputs(table: config.Vote, electors: Voters) -> dict[str, Artifact]:

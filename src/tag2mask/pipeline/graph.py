@@ -14,6 +14,7 @@ from tag2mask.pipeline.electors import (
     open_electors,
     vote_inputs,
     vote_settings,
+    voting_weights,
 )
 from tag2mask.pipeline.refiners import UNREFINED, Refined, Voted, Voting
 from tag2mask.pipeline.segmenters import Jury, Segmented, SegmenterMaker
@@ -121,10 +122,9 @@ class Graph:
         table = self.recipe.vote
         chosen = choose_electors(self.recipe, self.made.voters)
         self.made.electors = chosen
-        ballots = {name: voter.ballot for name, voter in chosen.items()}
         names = [image.name for image in self.listed("train")]
         self.made.selection = selection = ask_selection(
-            self.builder, self.recipe, self.made.index, self.index_table, ballots, names
+            self.builder, self.recipe, self.made.index, self.index_table, chosen, names
         )
         inputs = {"index": self.made.index} | vote_inputs(table, chosen)
         inputs |= {"selection": selection} if selection is not None else {}
@@ -205,7 +205,7 @@ class Graph:
             return None
         return Jury(
             {name: voter.ballot for name, voter in chosen.items()},
-            vote_settings(table, chosen)["weights"],
+            voting_weights(table, chosen),
             lambda: list(self._open_electors().values()),
         )
 

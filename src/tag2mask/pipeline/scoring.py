@@ -59,13 +59,13 @@ class Scoring:
             if (labels := voter.refined.labels) is not None:
                 self._labels("refine", name, labels, ballot_protocol(voter))
         if made.vote is not None:
-            self._labels("vote", "vote", made.vote, self._vote_protocol)
+            learnt, protocol = made.vote, self._vote_protocol
+            self._labels("vote", "vote", learnt, protocol)
             if (labels := made.refined.labels) is not None:
-                protocol = refined_protocol(
-                    self._vote_protocol, self._recipe.vote.refine
-                )
-                self._labels("vote_refine", "vote", labels, protocol)
-            self._clean(made.refined.labels or made.vote)
+                protocol = refined_protocol(protocol, self._recipe.vote.refine)
+                learnt = labels
+                self._labels("vote_refine", "vote", learnt, protocol)
+            self._clean(learnt, protocol)
             self._agreement(made.vote)
         relabelled = made.segmented.relabelled if made.segmented else None
         if relabelled is not None and table is not None:
@@ -184,13 +184,13 @@ class Scoring:
             ),
         )
 
-    def _clean(self, voted: Artifact) -> None:
+    def _clean(self, voted: Artifact, protocol: Protocol) -> None:
         runtime = self._graph.runtime
         self._score(
             "vote",
             "clean pixels",
             voted,
-            self._vote_protocol,
+            protocol,
             {"of": "support"},
             lambda truth: evaluate_vote.score_support(
                 voted.folder, truth, num_voters=len(self._graph.kept), runtime=runtime

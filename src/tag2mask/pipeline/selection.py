@@ -10,6 +10,8 @@ from tag2mask.artifacts.labels import LabelFolder
 from tag2mask.artifacts.tables import Index
 from tag2mask.errors import DatasetError, RecipeError
 from tag2mask.pipeline.builder import Builder
+from tag2mask.pipeline.electors import voting_weights
+from tag2mask.pipeline.voters import VoterArtifacts
 from tag2mask.stages import evaluate, select, truth
 
 
@@ -18,7 +20,7 @@ def ask_selection(
     recipe: config.Recipe,
     index: Artifact,
     table: Callable[[], Index],
-    seeds: Mapping[str, Artifact],
+    electors: Mapping[str, VoterArtifacts],
     names: Sequence[str],
 ) -> Artifact | None:
     """Ask for the selection of voters; None if all of them vote.
@@ -28,7 +30,7 @@ def ask_selection(
         recipe: Says how voters are selected.
         index: The images.
         table: Opens the finished index.
-        seeds: The seeds of each voter.
+        electors: The voters that may vote.
         names: Of the images of the train split.
 
     Raises:
@@ -37,13 +39,24 @@ def ask_selection(
     by = recipe.vote.select
     if by == "all":
         return None
-    labels = {each: LabelFolder(seeds[each].folder / "labels") for each in seeds}
+    ballots = {name: voter.ballot for name, voter in electors.items()}
+    labels = {
+        name: LabelFolder(each.folder / "labels") for name, each in ballots.items()
+    }
     settings: dict[str, Any] = {"by": by}
     run: Callable[[Path], None]
     if by == "agreement":
+        weights = voting_weights(recipe.vote, electors)
+        settings |= {} if weights is None else {"weights": weights}
 
         def run(folder: Path) -> None:
-            select.by_agreement(table(), labels, folder, runtime=builder.runtime)
+            select.by_agreement(
+                table(),
+                labels,
+                folder,
+                weights=None if weights is None else list(weights.values()),
+                runtime=builder.runtime,
+            )
 
     else:
         masks = truth.open_masks(recipe.data)
@@ -65,7 +78,7 @@ def ask_selection(
         "select",
         select.VERSION,
         settings,
-        {"index": index, **seeds},
+        {"index": index, **ballots},
         uses_truth=by == "oracle",
     )
     return builder.make(request, run, subject=by, num_images=len(names))

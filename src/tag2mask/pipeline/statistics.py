@@ -1,6 +1,6 @@
 """The paper's tables of seeds and vote that need no training, from a run's summary.
 
-Multi-seed aggregation, tables 4, 5 and 9 to 11; its tables 6 to 8 are studies.
+Multi-seed aggregation, tables 4, 5 and 9 to 11; the others are studies.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +16,13 @@ from tag2mask.stages.report_tables import number
 
 MARKDOWN = "statistics.md"
 _DIGITS = 2
+_NAMES = {
+    "seed": "{}",
+    "refine": "{}, refined",
+    "vote": "{}",
+    "vote_refine": "{}, refined",
+}
+"""What a table calls the subject of a stage."""
 _MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\|*_<`["})
 """Names of classes are anybody's."""
 _HEADINGS = dict(
@@ -60,37 +67,39 @@ def statistics_of(target: Path) -> list[Table]:
     summary = latest_summary(target)
     record = read_json(summary)
     try:
-        scores = {
-            (each["stage"], each["subject"]): each
+        subjects = {
+            _NAMES[each["stage"]].format(each["subject"]): each
             for each in record["scores"]
-            if each["stage"] in ("seed", "vote")
+            if each["stage"] in _NAMES
         }
+        seeds = [
+            each["subject"] for each in record["scores"] if each["stage"] == "seed"
+        ]
         clean = record["clean_pixels"]
     except (TypeError, LookupError):
         raise ArtifactError(f"{summary} is no summary of a run") from None
-    if ("vote", "vote") not in scores or clean is None:
+    if "vote" not in subjects or clean is None:
         raise ArtifactError(
             f"{summary} has no scores of seeds and vote; set data.masks, and run the "
             f"recipe at least until its vote"
         )
-    subjects = {subject: each for (_, subject), each in scores.items()}
     return [
-        _by_class(subjects),
+        _by_class(subjects, seeds),
         _quality(subjects),
         _agreement(subjects),
         _marks(clean["by_min_support"]),
     ]
 
 
-def _by_class(subjects: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return IoU by class, and the voter that alone is best in it."""
+def _by_class(subjects: Mapping[str, Mapping[str, Any]], seeds: Sequence[str]) -> Table:
+    """Return IoU by class, and the seed that alone is best in it."""
     classes = list(next(iter(subjects.values()))["per_class"])
     rows: list[list[str | float | None]] = []
     for name in classes:
         values = {key: each["per_class"][name] for key, each in subjects.items()}
-        rows.append([name, *values.values(), _sole_best(values)])
+        rows.append([name, *values.values(), _sole_best(values, seeds)])
     miou = {key: each["miou"] for key, each in subjects.items()}
-    rows.append(["mean", *miou.values(), _sole_best(miou)])
+    rows.append(["mean", *miou.values(), _sole_best(miou, seeds)])
     return Table(
         "by-class",
         "IoU of seeds and vote by class, and the seed that alone is best (table 4)",
@@ -99,8 +108,8 @@ def _by_class(subjects: Mapping[str, Mapping[str, Any]]) -> Table:
     )
 
 
-def _sole_best(values: Mapping[str, float | None]) -> str:
-    known = {k: v for k, v in values.items() if v is not None and k != "vote"}
+def _sole_best(values: Mapping[str, float | None], seeds: Sequence[str]) -> str:
+    known = {k: v for k in seeds if (v := values[k]) is not None}
     best = [name for name, value in known.items() if value == max(known.values())]
     return best[0] if len(best) == 1 else "-"
 
@@ -136,8 +145,8 @@ def _agreement(subjects: Mapping[str, Mapping[str, Any]]) -> Table:
 def _marks(rows: Sequence[Mapping[str, Any]]) -> Table:
     return Table(
         "marks",
-        "Pixels of the vote by threshold t: marked clean or noisy, right or wrong "
-        "(tables 10 and 11)",
+        "Pixels that the segmenter learns from by threshold t: marked clean or noisy, "
+        "right or wrong (tables 10 and 11)",
         ("t", *_HEADINGS.values()),
         [[str(row["min_support"]), *(row[key] for key in MARKS)] for row in rows],
     )

@@ -19,7 +19,7 @@ from tag2mask.stages.report_tables import number
 
 VERSION = 1
 MARKDOWN, CSV, JSON, FIGURE = "table.md", "table.csv", "table.json", "figure.svg"
-CLASSES, PANELS = "classes.svg", "panels.png"
+CLASSES, CLASSES_CSV, PANELS = "classes.svg", "classes.csv", "panels.png"
 _FIGURES = {
     CLASSES: "IoU of every class and row",
     PANELS: "The same images as every row sees them, with its first random seed",
@@ -36,8 +36,8 @@ def write_study(table: StudyTable, folder: Path, panels: Image.Image | None) -> 
 
     Args:
         table: What was found.
-        folder: Gets table.md, table.csv, table.json and figure.svg; classes.svg and
-            panels.png where there are few rows.
+        folder: Gets table.md, table.csv, table.json, classes.csv and figure.svg;
+            classes.svg and panels.png where there are few rows.
         panels: The images; None for none.
     """
     spots = [
@@ -50,10 +50,10 @@ def write_study(table: StudyTable, folder: Path, panels: Image.Image | None) -> 
         title=f"{table.study.title}, mIoU in %",
         caption=f"Protocol: {_words(table.protocol)}.",
     )
-    by_class = class_chart(
-        {line.row.name: _class_means(line) for line in table.lines if line.results},
-        title=f"{table.study.title}, IoU in % by class",
-    )
+    classes = {
+        line.row.name: _class_means(line) for line in table.lines if line.results
+    }
+    by_class = class_chart(classes, title=f"{table.study.title}, IoU in % by class")
     if panels is not None:
         with whole_file(folder / PANELS) as scratch:
             scratch.write_bytes(small_png(panels, limit=_PANELS_BYTES))
@@ -62,6 +62,7 @@ def write_study(table: StudyTable, folder: Path, panels: Image.Image | None) -> 
     texts = {
         FIGURE: chart,
         CSV: as_csv(table),
+        CLASSES_CSV: _as_class_csv(classes),
         MARKDOWN: as_markdown(table, figures),
     }
     texts |= {} if by_class is None else {CLASSES: by_class}
@@ -134,6 +135,13 @@ def as_csv(table: StudyTable) -> str:
         cells = [line.row.name, line.row.group, *numbers, *scores]
         rows.append([*cells, _words(line.protocol)])
     return csv_text(rows)
+
+
+def _as_class_csv(rows: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Return a line for each class with its IoU in each row, over the random seeds."""
+    names = dict.fromkeys(name for means in rows.values() for name in means)
+    lines = [[name, *(means.get(name) for means in rows.values())] for name in names]
+    return csv_text([["class", *rows], *lines])
 
 
 def as_record(table: StudyTable, folder: Path) -> dict[str, Any]:

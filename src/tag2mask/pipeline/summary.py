@@ -104,6 +104,7 @@ def _sources(graph: Graph, scoring: Scoring) -> report.Sources:
         refined=_report_refined(made.refined),
         relabelled=relabelled.folder if relabelled else None,
         min_support=graph.recipe.segment.min_support,
+        clean_at=graph.recipe.report.clean_at,
         segment=made.segmented.last.folder if made.segmented else None,
         predictions={
             name: LabelFolder(each.folder / "labels")

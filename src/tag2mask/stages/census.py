@@ -116,7 +116,7 @@ def _histogram(sides: Iterable[int]) -> dict[str, int]:
     return dict(list(every.items())[used[0] : used[-1] + 1]) if used else {}
 
 
-def _published(data: config.Data) -> dict[str, Counts]:
+def _published(data: config.Data) -> Mapping[str, Counts | None]:
     """Return what is published of the lists or files that a recipe names."""
     if isinstance(data, config.VocData) and data.classes is None:
         # "train_aug" and "trainaug" are both about
@@ -135,8 +135,14 @@ def _published(data: config.Data) -> dict[str, Counts]:
         counts = {
             s: COCO_COUNTS[file] for s, file in files.items() if file in COCO_COUNTS
         }
-        # without crowds fewer images have a tag than are annotated
-        return {
-            s: each if data.crowd else Counts(each.images) for s, each in counts.items()
-        }
+        return {split: _listed(each, data) for split, each in counts.items()}
     return {}
+
+
+def _listed(counts: Counts, data: config.CocoData) -> Counts | None:
+    """Return what is published of the images of a file that a recipe lists."""
+    # without crowds fewer images have a tag than are annotated
+    tagged = counts.tagged if data.crowd else None
+    if data.untagged:
+        return Counts(counts.images, tagged)
+    return None if tagged is None else Counts(tagged, tagged)

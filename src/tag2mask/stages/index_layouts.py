@@ -103,6 +103,7 @@ def _list_coco(data: config.CocoData) -> Listing:
             for name, split in splits.items()
         },
         crowd=data.crowd,
+        untagged=data.untagged,
     )
 
 

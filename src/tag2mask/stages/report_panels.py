@@ -213,13 +213,13 @@ def _vote_cells(sources: Sources, image: ImageRecord) -> Iterator[Cell]:
         yield from _refined_cells(folder, image, by)
         learnt = _vote_of(folder, image) or learnt
     labels, support = learnt
-    threshold = sources.min_support
-    share = (support >= threshold).mean()
-    yield Cell(
-        "clean",
-        f"{share:.0%} with {threshold} or more votes",
-        clean_layer(labels, support, min_support=threshold),
-    )
+    for threshold in sorted({sources.min_support, *sources.clean_at}):
+        share = (support >= threshold).mean()
+        yield Cell(
+            "clean",
+            f"{share:.0%} with {threshold} or more votes",
+            clean_layer(labels, support, min_support=threshold),
+        )
 
 
 def _vote_of(

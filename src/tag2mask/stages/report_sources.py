@@ -61,6 +61,7 @@ class Sources:
         refined: What became of the vote.
         relabelled: Folder of what a second round learns from, as of the vote.
         protocol: How the segmenter is asked about images of the train split.
+        clean_at: Numbers of votes that are shown beside ``min_support``.
     """
 
     index: Index
@@ -74,3 +75,4 @@ class Sources:
     refined: Refined = UNREFINED
     relabelled: Path | None = None
     protocol: config.Predict = _AT_ONE_SCALE
+    clean_at: tuple[int, ...] = ()

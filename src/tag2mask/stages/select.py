@@ -36,6 +36,7 @@ def by_agreement(
     voters: Mapping[str, LabelFolder],
     folder: Path,
     *,
+    weights: Sequence[float] | None = None,
     runtime: Runtime,
 ) -> None:
     """Keep the voters that agree best with the others in some class; no mask is read.
@@ -48,6 +49,7 @@ def by_agreement(
         index: The images and their tags.
         voters: The label maps of each voter, at least three voters.
         folder: Where the selection goes.
+        weights: Of the voters, in the vote of the others too; None: heads are counted.
         runtime: How many threads.
 
     Raises:
@@ -61,7 +63,9 @@ def by_agreement(
         ballots = torch.stack([labels[image.name] for labels in voters.values()])
         found = []
         for place, ballot in enumerate(ballots):
-            others = vote(torch.cat([ballots[:place], ballots[place + 1 :]])).labels
+            rest = [each for each in range(len(ballots)) if each != place]
+            heads = None if weights is None else [weights[each] for each in rest]
+            others = vote(ballots[rest], weights=heads).labels
             found.append(
                 confusion_matrix(
                     ballot.numpy(), others.numpy(), num_classes=num_classes

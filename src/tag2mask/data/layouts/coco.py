@@ -25,16 +25,18 @@ class Instances(NamedTuple):
     images: str
 
 
-def list_coco(root: Path, *, splits: Mapping[str, Instances], crowd: bool) -> Listing:
+def list_coco(
+    root: Path, *, splits: Mapping[str, Instances], crowd: bool, untagged: bool = True
+) -> Listing:
     """List COCO: an image's tags are the categories of its annotations.
 
     Classes are the categories by ascending id, so that ids of label maps have no gap.
-    Images without annotations are kept, and have no tag.
 
     Args:
         root: Folder of the data set.
         splits: Annotations and images of each split.
         crowd: Whether regions of a crowd (``iscrowd``) count as tags.
+        untagged: Whether images that have no tag then are listed.
 
     Raises:
         DatasetError: If a file or folder is missing or unreadable. All else that is
@@ -65,7 +67,8 @@ def list_coco(root: Path, *, splits: Mapping[str, Instances], crowd: bool) -> Li
                 continue
             name = Path(row["file_name"]).with_suffix("").as_posix()
             names = tuple(own[each] for each in sorted(tags.get(row["id"], ())))
-            found.add(Listed(name, file.as_posix(), names, split), path)
+            if names or untagged:
+                found.add(Listed(name, file.as_posix(), names, split), path)
     try:
         source = str(root / next(iter(splits.values())).annotations)
         class_names = with_background(tuple(categories.values()), source=source)
