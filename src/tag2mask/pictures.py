@@ -36,6 +36,8 @@ UNREADABLE = (
     zlib.error,
 )
 """What Pillow makes of a damaged file; which of them depends on the place."""
+_NOT_SEARCHED = ("@eaDir", "__MACOSX")
+"""What disk stations and archives put beside photographs."""
 _CURE = "replace or remove it, or set data.skip_bad=true"
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 """What says that a picture has too many pixels to be decoded."""
@@ -142,14 +144,23 @@ def _orientation(picture: Image.Image) -> int:
 def image_files(folder: Path) -> dict[str, list[Path]]:
     """Find the images below a folder, by name: the relative path without suffix.
 
-    Two files that differ in their suffix only share a name; the caller decides.
+    Two files that differ in their suffix only share a name; the caller decides. Hidden
+    folders are left out, so is a work folder. A link to a folder elsewhere is followed
+    once.
 
     Raises:
         DatasetError: If a folder below cannot be read, naming it, or a name holds a
             line break, another control code, or bytes that are not UTF-8.
     """
     paths = []
-    for inside, _, names in os.walk(folder, onerror=_refuse_folder):
+    seen = {os.path.realpath(folder)}
+    for inside, below, names in os.walk(
+        folder, onerror=_refuse_folder, followlinks=True
+    ):
+        if _is_work_folder(inside, below):
+            below.clear()
+            continue
+        below[:] = [each for each in below if _is_searched(Path(inside, each), seen)]
         paths += [Path(inside, name) for name in names]
     found: dict[str, list[Path]] = {}
     for path in sorted(filter(is_image, paths)):
@@ -162,6 +173,30 @@ def image_files(folder: Path) -> dict[str, list[Path]]:
             )
         found.setdefault(name, []).append(path)
     return found
+
+
+def _is_work_folder(folder: str, below: list[str]) -> bool:
+    """Whether a run keeps its artifacts here; its label maps are no images."""
+    return "index" in below and any(Path(folder, "index").glob("*/manifest.json"))
+
+
+def _is_searched(folder: Path, seen: set[str]) -> bool:
+    """Whether a folder is searched too; adds the targets of links to ``seen``.
+
+    The first of ``seen`` is where the search began: a link that leads back into it, or
+    to a folder around it, would show images twice or without end.
+    """
+    if folder.name.startswith(".") or folder.name in _NOT_SEARCHED:
+        return False
+    if not folder.is_symlink():
+        return True
+    target = os.path.realpath(folder)
+    if any(Path(each).is_relative_to(target) for each in seen):
+        return False
+    if any(Path(target).is_relative_to(each) for each in seen):
+        return False
+    seen.add(target)
+    return True
 
 
 def find_images(places: Iterable[Path]) -> dict[str, Path]:

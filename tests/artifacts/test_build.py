@@ -107,6 +107,20 @@ def test_manifest_says_how_it_came_to_be(tmp_path, artifact):
     assert (child.stage, child.key) == ("segment", child.folder.name)
 
 
+def test_a_stage_that_went_on_says_so(tmp_path, artifact):
+    """Its seconds are then of the last attempt, and tell no speed."""
+    request = Request("segment", 3, [], {"vote": artifact})
+
+    def stop(folder):
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, request, stop)
+    assert build(tmp_path, request, write("b")).manifest["resumed"] is True
+    assert artifact.manifest["resumed"] is False
+
+
 def test_truth_is_inherited_however_far(tmp_path):
     clean = build(tmp_path, Request("index", 1, {}, {}), write("a"))
     truth = build(tmp_path, Request("truth", 1, {}, {}, uses_truth=True), write("a"))

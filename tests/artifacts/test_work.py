@@ -51,6 +51,16 @@ def test_unused_is_what_no_summary_names(tmp_path):
     } - {index.key}
 
 
+@pytest.mark.parametrize("record", [[], {}, {"stages": [1]}, {"stages": [{}]}])
+def test_a_summary_that_is_none_is_named(tmp_path, record):
+    summarise(tmp_path, "one", make(tmp_path, "vote"))
+    write_json(tmp_path / "runs" / "one" / "summary.json", record)
+    with pytest.raises(
+        ArtifactError, match=r"one/summary\.json is no summary of a run"
+    ):
+        unused(tmp_path)
+
+
 def test_key_of_another_stage_keeps_nothing(tmp_path):
     made = make(tmp_path, "vote")
     (tmp_path / "index").mkdir()

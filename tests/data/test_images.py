@@ -277,6 +277,32 @@ def test_images_are_found_by_name(tmp_path):
     }
 
 
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def test_what_lies_beside_photographs_is_not_searched(tmp_path):
+    for name in ("a.jpg", ".cache/b.jpg", "@eaDir/a.jpg/c.jpg", "__MACOSX/d.jpg"):
+        touch(tmp_path / name)
+    touch(tmp_path / "work" / "seed" / "0" / "labels" / "e.png")
+    assert set(image_files(tmp_path)) == {"a", "work/seed/0/labels/e"}
+    touch(tmp_path / "work" / "index" / "0" / "manifest.json")  # a run's first artifact
+    assert set(image_files(tmp_path)) == {"a"}
+
+
+def test_links_to_folders_are_followed_and_end(tmp_path):
+    elsewhere, root = tmp_path / "elsewhere", tmp_path / "root"
+    touch(elsewhere / "cats" / "a.jpg")
+    touch(root / "dog" / "b.jpg")
+    (root / "cat").symlink_to(elsewhere / "cats")
+    (root / "again").symlink_to(root / "dog")  # it is searched where it is
+    (root / "round").symlink_to(tmp_path)
+    (elsewhere / "cats" / "back").symlink_to(root)
+    (elsewhere / "cats" / "self").symlink_to(elsewhere / "cats")
+    assert set(image_files(root)) == {"cat/a", "dog/b"}
+
+
 def test_folder_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "shut").mkdir()
     if os.geteuid() == 0:

@@ -308,16 +308,34 @@ def test_damaged_log_is_named(tmp_path, content):
         training.train()
 
 
-def test_full_memory_says_which_knobs_need_less_of_it(tmp_path):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB."), "CUDA out of m"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), "DefaultCPU"),
+        (MemoryError("Unable to allocate 9 TiB for an array"), "Unable to allocate 9"),
+    ],
+)
+def test_full_memory_says_which_knobs_need_less_of_it(tmp_path, error, reason):
     def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU")
+        raise error
 
     with pytest.raises(TrainingError) as caught:
         Training(tmp_path, losses_of=full).train()
-    assert str(caught.value) == (
-        "the device's memory is full (CUDA out of memory): raise accumulate, lower "
-        "batch or crop, raise output_stride, or set precision = 'bf16'"
+    message = str(caught.value)
+    assert message.startswith(f"the device's memory is full ({reason}")
+    assert message.endswith(
+        "): raise accumulate, lower batch or crop, raise output_stride, or set "
+        "precision = 'bf16'"
     )
+
+
+def test_an_error_that_is_not_of_the_memory_stays_itself(tmp_path):
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        Training(tmp_path, losses_of=fail).train()
 
 
 @pytest.mark.filterwarnings(FORKS)

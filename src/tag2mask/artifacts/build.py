@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tag2mask.artifacts.environment import environment
 from tag2mask.artifacts.files import (
@@ -245,11 +245,13 @@ def build(
         if _is_finished(artifact):  # by the process that was waited for
             return artifact
         artifact.folder.mkdir(exist_ok=True)
+        is_resumed = any(artifact.folder.iterdir())
         for item in request.inputs.values():
             item.require_whole()
         begun = time.perf_counter()
         make(artifact.folder)
-        _finish(artifact, request, time.perf_counter() - begun, device)
+        took = _Took(time.perf_counter() - begun, is_resumed)
+        _finish(artifact, request, took, device)
     return artifact
 
 
@@ -258,7 +260,14 @@ def _is_finished(artifact: Artifact) -> bool:
     return artifact.state == "finished" and bool(artifact.manifest)
 
 
-def _finish(artifact: Artifact, request: Request, seconds: float, device: str) -> None:
+class _Took(NamedTuple):
+    """How long the last attempt took, and whether there was one before it."""
+
+    seconds: float
+    is_resumed: bool
+
+
+def _finish(artifact: Artifact, request: Request, took: _Took, device: str) -> None:
     listing = artifact.folder / DIGESTS
     listing.unlink(missing_ok=True)
     clear_scratch(artifact.folder)
@@ -271,7 +280,8 @@ def _finish(artifact: Artifact, request: Request, seconds: float, device: str) -
         "settings": request.settings,
         "inputs": {role: item.key for role, item in request.inputs.items()},
         "uses_truth": request.uses_truth or any(item.uses_truth for item in inputs),
-        "seconds": round(seconds, 3),
+        "seconds": round(took.seconds, 3),
+        "resumed": took.is_resumed,
         "environment": environment() | {"device": device},
         "files": file_digest(listing),
     }

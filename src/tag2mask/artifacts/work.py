@@ -101,15 +101,22 @@ def unused(work: Path) -> list[Artifact]:
     """
     _refuse_busy(work)
     finished = artifacts_below(work)
-    used = {
-        (row["stage"], row["key"])
-        for summary in (work / RUNS).glob(f"*/{SUMMARY}")
-        for row in read_json(summary)["stages"]
-    }
+    summaries = (work / RUNS).glob(f"*/{SUMMARY}")
+    used = {each for summary in summaries for each in _used_by(summary)}
     stages = {artifact.stage for artifact in finished}
     folders = (f for stage in sorted(stages) for f in sorted((work / stage).iterdir()))
     every = (Artifact(f) for f in folders if f.is_dir() and KEY.fullmatch(f.name))
     return [each for each in every if (each.stage, each.key) not in used]
+
+
+def _used_by(summary: Path) -> list[tuple[str, str]]:
+    """Return stage and key of the artifacts that a run names."""
+    try:
+        return [(row["stage"], row["key"]) for row in read_json(summary)["stages"]]
+    except (TypeError, LookupError):
+        raise ArtifactError(
+            f"{summary} is no summary of a run; delete its folder"
+        ) from None
 
 
 def _refuse_busy(work: Path) -> None:

@@ -7,6 +7,10 @@ import torch
 
 from tag2mask.errors import TrainingError
 
+_FULL = (torch.OutOfMemoryError, MemoryError)
+_FULL_CPU = "DefaultCPUAllocator: can't allocate memory"
+"""What torch says on a CPU, in an error that has no class of its own."""
+
 
 @contextmanager
 def explain_full_memory(knobs: str) -> Iterator[None]:
@@ -20,7 +24,9 @@ def explain_full_memory(knobs: str) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, _FULL) and _FULL_CPU not in str(error):
+            raise
         reason = str(error).split(". ")[0]
         raise TrainingError(
             f"the device's memory is full ({reason}): {knobs}"

@@ -109,7 +109,7 @@ class Graph:
     def _index(self) -> Artifact:
         data = self.recipe.data
         settings = {
-            "fingerprint": index.fingerprint(data, self.listing),
+            "fingerprint": index.fingerprint(data, self.listing, runtime=self.runtime),
             "skip_bad": data.skip_bad,
         }
         return self.builder.make(

@@ -148,19 +148,23 @@ def _warnings(graph: Graph, scoring: Scoring) -> Iterator[str]:
 
 
 def _stages(steps: Sequence[Step], *, with_reuse: bool) -> list[dict[str, Any]]:
-    """Return a row per stage; seconds are of the run that made it."""
+    """Return a row per stage; seconds are of the run that finished it.
+
+    Where it went on with what a run before had left, they do not tell the speed.
+    """
     rows = []
     for stage, subject, artifact, state, num_images in steps:
         if artifact.state != "finished":
             continue
         seconds = artifact.manifest["seconds"]
+        is_whole = seconds and not artifact.manifest.get("resumed")
         row = {
             "stage": stage,
             "subject": subject,
             "key": artifact.key,
             "seconds": seconds,
             "images_per_second": (
-                round(num_images / seconds, 2) if num_images and seconds else None
+                round(num_images / seconds, 2) if num_images and is_whole else None
             ),
         }
         rows.append(row | {"reused": state == "finished"} if with_reuse else row)

@@ -79,14 +79,16 @@ def _without_marked(data: config.Data, listing: Listing) -> Listing:
     return listing._replace(images=kept, notes=(*listing.notes, note))
 
 
-def fingerprint(data: config.Data, listing: Listing) -> str:
+def fingerprint(
+    data: config.Data, listing: Listing, *, runtime: Runtime | None = None
+) -> str:
     """Digest names, sizes in bytes and tags; another digest means other data.
 
     Raises:
         DatasetError: If the listing has problems, all of them in one message.
     """
     if listing.problems:
-        found = examine(data, listing, runtime=Runtime(workers=1))
+        found = examine(data, listing, runtime=runtime or Runtime())
         _refuse(found.problems, data)
     images = [
         [*image, (data.root / image.file).stat().st_size] for image in listing.images

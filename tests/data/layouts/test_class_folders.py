@@ -48,6 +48,25 @@ def test_names_of_splits_and_of_the_image_folder(tmp_path):
     assert [image.split for image in found.images] == ["learn"] * 3 + ["val"]
 
 
+def test_a_second_run_lists_what_the_first_did(tmp_path):
+    """The default work folder lies in the current one, which may be the data."""
+    root = fakes.write_class_folders(tmp_path)
+    first = listing(root)
+    fakes.write_mask(root / "work" / "seed" / "0" / "labels" / "001.png", 1)
+    (root / "work" / "index" / "0").mkdir(parents=True)
+    (root / "work" / "index" / "0" / "manifest.json").touch()
+    assert listing(root) == first
+
+
+def test_formats_that_are_not_read_are_counted(tmp_path):
+    root = fakes.write_class_folders(tmp_path, with_splits=False)
+    for name in ("a.heic", "b.HEIC", "c.gif", "notes.txt"):
+        (root / "cat" / name).touch()
+    assert listing(root).notes == (
+        "3 files of formats that are not read (.gif, .heic): left out; convert them",
+    )
+
+
 def test_masks_are_no_images(tmp_path):
     root = fakes.write_class_folders(tmp_path, with_splits=False)
     fakes.write_mask(root / "masks" / "cat" / "001.png", 1)

@@ -53,7 +53,32 @@ def test_tags_are_categories_and_ids_lose_their_gaps(root):
         ("030", (), "train"),
         ("042", ("stop sign",), "val"),
     ]
-    assert (found.problems, found.notes) == ((), ())
+    assert found.problems == ()
+
+
+def test_categories_stand_beside_the_published_ones(root):
+    for split in ("train", "val"):
+
+        @change(root, split)
+        def _(content):
+            (person,) = (row for row in content["categories"] if row["id"] == 1)
+            person["name"] = "human"
+
+    assert listing(root).notes == (
+        "its categories are not the 80 of COCO: absent: 77 (1 'person', 2 'bicycle', "
+        "3 'car', ...)",
+        "its categories are not the 80 of COCO: not among them: 1 (1 'human')",
+    )
+
+
+def test_own_files_have_own_categories(root):
+    for split in ("train", "val"):
+        path = root / "annotations" / f"instances_{split}2014.json"
+        path.rename(path.with_name(f"{split}.json"))
+    places = {
+        s: Instances(f"annotations/{s}.json", f"{s}2014") for s in ("train", "val")
+    }
+    assert list_coco(root, splits=places, crowd=True).notes == ()
 
 
 def test_names_of_2017(tmp_path):

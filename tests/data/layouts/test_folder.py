@@ -63,6 +63,38 @@ def test_split_column(root):
     assert [image.split for image in found.images] == ["train", "val", ""]
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        ",image,tags\n0,a,cat\n1,b,dog\n",  # as pandas writes an index
+        "image,tags,\na,cat,\nb,dog,\n",
+        "image,note,tags\na,x,cat\nb,,dog\n",
+    ],
+)
+def test_other_columns_do_not_count(root, table):
+    found = listing(root, table)
+    assert [image.tags for image in found.images] == [("cat",), ("dog",)]
+    assert found.problems == ()
+
+
+def test_a_column_that_is_there_twice_is_told(root):
+    with pytest.raises(DatasetError, match="has the column tags twice; remove or"):
+        listing(root, "image,tags,tags\na,cat,dog\n")
+
+
+def test_tags_that_differ_in_case_alone_are_told(root):
+    rows = "image,tags\na,Cat\nb,cat;dog\n"
+    (found,) = listing(root, rows).problems
+    assert "the tags 'Cat' and 'cat' differ in case or composed accents alone" in found
+    assert listing(root, rows, classes=["Cat", "cat", "dog"]).problems == ()
+
+
+def test_image_of_another_format_is_told(root):
+    (root / "images" / "z.gif").touch()
+    (found,) = listing(root, "image,tags\na,cat\nz.gif,cat\n").problems
+    assert "image 'z.gif' is of a format that is not read; expected .jpg" in found
+
+
 def test_image_without_tags_is_allowed(root):
     found = listing(root, "image,tags\na,\nb\nsub/c,cat\n")
     assert [image.tags for image in found.images] == [(), (), ("cat",)]

@@ -14,6 +14,8 @@ from tag2mask.data.layouts.listing import (
     name_classes,
 )
 
+_OTHER_FORMATS = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl")
+
 
 def list_class_folders(
     root: Path,
@@ -67,7 +69,19 @@ def list_class_folders(
             found.add(image, folder)
     class_names, wrong = name_classes(root, folder, classes, found.images)
     twice = _same_pictures(found.images, root)
-    return Listing(found.images, class_names, (*found.problems, *wrong, *twice), ())
+    problems = (*found.problems, *wrong, *twice)
+    return Listing(found.images, class_names, problems, tuple(_unread(folder)))
+
+
+def _unread(folder: Path) -> Iterator[str]:
+    """Count the pictures that no table names and that are not read."""
+    found = [path.suffix.lower() for path in folder.rglob("*")]
+    if kinds := sorted({*found} & {*_OTHER_FORMATS}):
+        count = sum(suffix in kinds for suffix in found)
+        yield (
+            f"{count} files of formats that are not read ({', '.join(kinds)}): left "
+            f"out; convert them"
+        )
 
 
 def _is_split(folder: Path) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tag2mask.data.classes import BACKGROUND_NAME, with_background
 from tag2mask.data.coco_file import categories_of, read_coco
 from tag2mask.data.layouts.listing import Collection, Listed, Listing
+from tag2mask.data.published import COCO_CLASSES, COCO_COUNTS
 from tag2mask.errors import DatasetError
 
 _MOST = 3
@@ -75,7 +76,24 @@ def list_coco(
     except DatasetError as error:
         found.problems.append(str(error))
         class_names = (BACKGROUND_NAME,)
-    return Listing(found.images, class_names, tuple(found.problems), ())
+    published = any(Path(s.annotations).stem in COCO_COUNTS for s in splits.values())
+    notes = _differences(categories) if published else ()
+    return Listing(found.images, class_names, tuple(found.problems), tuple(notes))
+
+
+def _differences(categories: Mapping[int, str]) -> Iterator[str]:
+    """Compare the categories of a file that is called as a published one with it."""
+    for what, one, other in (
+        ("absent", COCO_CLASSES, categories),
+        ("not among them", categories, COCO_CLASSES),
+    ):
+        if differ := sorted(set(one.items()) - set(other.items())):
+            some = ", ".join(f"{number} {name!r}" for number, name in differ[:_MOST])
+            more = ", ..." if len(differ) > _MOST else ""
+            yield (
+                f"its categories are not the {len(COCO_CLASSES)} of COCO: {what}: "
+                f"{len(differ)} ({some}{more})"
+            )
 
 
 def _tags(

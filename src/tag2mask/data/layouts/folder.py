@@ -51,6 +51,9 @@ def list_folder(
     )
 
 
+_COLUMNS = ("image", "tags", "split")
+
+
 class _Row(NamedTuple):
     number: int
     cells: dict[str, str]
@@ -68,7 +71,7 @@ def _refuse_too_long(row: _Row) -> None:
 def _rows(table: Path) -> Iterator[_Row]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restkey="", restval="", strict=True)
+            reader = csv.DictReader(stream, restval="", strict=True)
             columns = [name.strip() for name in reader.fieldnames or ()]
             missing = {"image", "tags"} - set(columns)
             if missing:
@@ -77,9 +80,15 @@ def _rows(table: Path) -> Iterator[_Row]:
                     f"{' and '.join(sorted(missing))} not among "
                     f"{', '.join(columns) or 'none'}"
                 )
+            twice = [name for name in _COLUMNS if columns.count(name) > 1]
+            if twice:
+                raise DatasetError(
+                    f"{table} has the column {twice[0]} twice; remove or rename one"
+                )
             reader.fieldnames = columns
             for cells in reader:
-                yield _Row(reader.line_num, cells, is_too_long="" in cells)
+                # fields without a column are below None
+                yield _Row(reader.line_num, cells, is_too_long=None in cells)
     except FileNotFoundError:
         raise DatasetError(
             f"there is no table of tags {table}; check data.root and data.tags"

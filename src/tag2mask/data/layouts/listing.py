@@ -123,6 +123,11 @@ class Photographs:
             _compose(stem.as_posix()), []
         )
         exact = [each for each in candidates if each == self.folder / path]
+        if not candidates and (self.folder / path).is_file():
+            raise RowError(
+                f": image {image!r} is of a format that is not read; expected "
+                f"{', '.join(SUFFIXES)}, convert it"
+            )
         if not candidates:
             raise RowError(f": image {image!r} has no file in {self.folder}")
         if not exact and len(candidates) > 1:
@@ -179,7 +184,22 @@ def name_classes(
         known = with_background(names, source=origin)
     except DatasetError as error:
         return (BACKGROUND_NAME,), [str(error)]
-    return known, list(_unknown_tags(source, images, known[1:]))
+    alike = _spelt_alike(source, names) if classes is None else ()
+    return known, [*alike, *_unknown_tags(source, images, known[1:])]
+
+
+def _spelt_alike(source: Path, tags: Iterable[str]) -> Iterator[str]:
+    """Name tags that would be classes of their own by an oversight."""
+    found: dict[str, list[str]] = {}
+    for tag in tags:
+        found.setdefault(_compose(tag).casefold(), []).append(tag)
+    for alike in found.values():
+        if len(alike) > 1:
+            yield (
+                f"{source}: the tags {' and '.join(map(repr, alike))} differ in case "
+                f"or composed accents alone; write one of them, or name both in "
+                f"data.classes"
+            )
 
 
 def _unknown_tags(
