@@ -64,8 +64,8 @@ def by_agreement(
         found = []
         for place, ballot in enumerate(ballots):
             rest = [each for each in range(len(ballots)) if each != place]
-            heads = None if weights is None else [weights[each] for each in rest]
-            others = vote(ballots[rest], weights=heads).labels
+            theirs = None if weights is None else [weights[each] for each in rest]
+            others = vote(ballots[rest], weights=theirs).labels
             found.append(
                 confusion_matrix(
                     ballot.numpy(), others.numpy(), num_classes=num_classes

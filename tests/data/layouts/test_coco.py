@@ -65,9 +65,10 @@ def test_categories_stand_beside_the_published_ones(root):
             person["name"] = "human"
 
     assert listing(root).notes == (
-        "its categories are not the 80 of COCO: absent: 77 (1 'person', 2 'bicycle', "
-        "3 'car', ...)",
-        "its categories are not the 80 of COCO: not among them: 1 (1 'human')",
+        "instances_train2014.json: its categories are not the 80 of COCO; absent: 77 "
+        "(1 'person', 2 'bicycle', 3 'car', ...)",
+        "instances_train2014.json: its categories are not the 80 of COCO; not among "
+        "them: 1 (1 'human')",
     )
 
 

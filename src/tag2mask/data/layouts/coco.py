@@ -76,13 +76,14 @@ def list_coco(
     except DatasetError as error:
         found.problems.append(str(error))
         class_names = (BACKGROUND_NAME,)
-    published = any(Path(s.annotations).stem in COCO_COUNTS for s in splits.values())
-    notes = _differences(categories) if published else ()
+    files = [Path(place.annotations) for place in splits.values()]
+    published = next((file for file in files if file.stem in COCO_COUNTS), None)
+    notes = () if published is None else _differences(categories, published)
     return Listing(found.images, class_names, tuple(found.problems), tuple(notes))
 
 
-def _differences(categories: Mapping[int, str]) -> Iterator[str]:
-    """Compare the categories of a file that is called as a published one with it."""
+def _differences(categories: Mapping[int, str], file: Path) -> Iterator[str]:
+    """Compare the categories of a file that has a published one's name with those."""
     for what, one, other in (
         ("absent", COCO_CLASSES, categories),
         ("not among them", categories, COCO_CLASSES),
@@ -91,8 +92,8 @@ def _differences(categories: Mapping[int, str]) -> Iterator[str]:
             some = ", ".join(f"{number} {name!r}" for number, name in differ[:_MOST])
             more = ", ..." if len(differ) > _MOST else ""
             yield (
-                f"its categories are not the {len(COCO_CLASSES)} of COCO: {what}: "
-                f"{len(differ)} ({some}{more})"
+                f"{file.name}: its categories are not the {len(COCO_CLASSES)} of COCO; "
+                f"{what}: {len(differ)} ({some}{more})"
             )
 
 
