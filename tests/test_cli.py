@@ -355,9 +355,10 @@ def test_predict_again_continues_and_mixes_nothing(call, finished, world, tmp_pa
     assert call("predict", finished.summary, *images, "--out", out).code == 0
     other = call("predict", finished.summary, *images, "--out", out, "--no-flip")
     fails(other, f"{out} holds label maps that another model, protocol or program")
-    (out / "predict.json").write_text("[]")
-    strange = call("predict", finished.summary, *images, "--out", out)
-    fails(strange, f"{out / 'predict.json'} is no note of a prediction; delete the fol")
+    for text in ("[]", '{"images": [1]}'):
+        (out / "predict.json").write_text(text)
+        strange = call("predict", finished.summary, *images, "--out", out)
+        fails(strange, f"{out / 'predict.json'} is no note of a prediction; delete the")
 
 
 def test_predict_leaves_masks_alone(call, finished, world):

@@ -119,6 +119,7 @@ def test_changed_seed_needs_no_new_cams(load, finished):
         ("evaluate.cam_threshold=0.3", {f"evaluate cam a-{v}" for v in
                                         ("0.1-1", "0.1-1.3", "0.3-1", "0.3-1.3")}),
         ("report.panels=2", set()),
+        ("report.clean_at=[1]", set()),
         ("predict.scales=[0.5]", {"predict final", "evaluate predict final",
                                   "proxies predict final"}),
     ],
@@ -496,6 +497,16 @@ def test_missing_weights_are_told_by_the_plan(load, tmp_path):
     recipe = load("segment.weights=nowhere.pth")
     with pytest.raises(ModelError, match=r"no weights file .*nowhere\.pth"):
         plan(recipe, tmp_path)
+
+
+def test_the_report_shows_what_other_thresholds_call_clean(load, finished, tmp_path):
+    shutil.copytree(finished.work, tmp_path / "work")
+    summary = run(load("report.clean_at=[1]"), tmp_path / "work", runtime=RUNTIME)
+    shown = [
+        (made.parent / read_json(made)["artifacts"]["report"]).read_text()
+        for made in (finished.summary, summary)
+    ]
+    assert ["with 1 or more votes" in page for page in shown] == [False, True]
 
 
 def test_a_report_that_was_deleted_is_made_again(finished, tmp_path):

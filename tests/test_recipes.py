@@ -75,7 +75,7 @@ def test_recipe_has_the_published_settings_of_multi_seed(path):
     # 30 rounds of 82,081 images by 16 are 153,902 steps
     expected = (16, 153_900) if is_coco else (8, 20_000)
     assert (voter.batch, voter.steps) == expected
-    # long sides of 256 to 512, of images of 500 and 640 pixels
+    # long sides of 256 to 512 of COCO's 640 pixels, 250 to 500 of VOC's 500
     assert voter.rescale == ((0.4, 0.8) if is_coco else (0.5, 1.0))
     if is_coco:
         assert not recipe.data.untagged
@@ -134,5 +134,8 @@ def test_recipe_has_the_published_settings_of_ca_cl(data, long_side, kind):
     voter, segment = recipe.voters["ca_cl"], recipe.segment
     sides = (320 / long_side, 640 / long_side)
     assert voter.rescale == voter.classifier.rescale == sides
+    num_images = 10_582 if data == "voc12" else 82_783 if kind == "ca-cl" else 82_081
+    for table, rounds in ((voter, 20), (voter.classifier, 5)):
+        assert table.steps * 16 == pytest.approx(rounds * num_images, abs=32)
     assert segment.learning_rate * segment.last_factor == pytest.approx(1e-4)
     assert segment.colour_jitter == (0.3 if kind == "union" else 0)

@@ -8,7 +8,7 @@ import os
 import struct
 import unicodedata
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -144,26 +144,14 @@ def _orientation(picture: Image.Image) -> int:
 def image_files(folder: Path) -> dict[str, list[Path]]:
     """Find the images below a folder, by name: the relative path without suffix.
 
-    Two files that differ in their suffix only share a name; the caller decides. Hidden
-    folders are left out, so is a work folder. A link to a folder elsewhere is followed
-    once.
+    Two files that differ in their suffix only share a name; the caller decides.
 
     Raises:
-        DatasetError: If a folder below cannot be read, naming it, or a name holds a
-            line break, another control code, or bytes that are not UTF-8.
+        DatasetError: As of ``files_below``; or if a name holds a line break, another
+            control code, or bytes that are not UTF-8.
     """
-    paths = []
-    seen = {os.path.realpath(folder)}
-    for inside, below, names in os.walk(
-        folder, onerror=_refuse_folder, followlinks=True
-    ):
-        if _is_work_folder(inside, below):
-            below.clear()
-            continue
-        below[:] = [each for each in below if _is_searched(Path(inside, each), seen)]
-        paths += [Path(inside, name) for name in names]
     found: dict[str, list[Path]] = {}
-    for path in sorted(filter(is_image, paths)):
+    for path in sorted(filter(is_image, files_below(folder))):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if not is_plain_text(name):
             raise DatasetError(
@@ -175,28 +163,63 @@ def image_files(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _is_work_folder(folder: str, below: list[str]) -> bool:
-    """Whether a run keeps its artifacts here; its label maps are no images."""
-    return "index" in below and any(Path(folder, "index").glob("*/manifest.json"))
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and of those below it in which images are searched.
 
+    Hidden folders are left out, those that disk stations and archives put beside
+    photographs, and a work folder. A link to a folder elsewhere is followed.
 
-def _is_searched(folder: Path, seen: set[str]) -> bool:
-    """Whether a folder is searched too; adds the targets of links to ``seen``.
-
-    The first of ``seen`` is where the search began: a link that leads back into it, or
-    to a folder around it, would show images twice or without end.
+    Raises:
+        DatasetError: If a folder cannot be read, is a work folder itself, or two links
+            lead to the same place.
     """
-    if folder.name.startswith(".") or folder.name in _NOT_SEARCHED:
-        return False
-    if not folder.is_symlink():
-        return True
-    target = os.path.realpath(folder)
-    if any(Path(each).is_relative_to(target) for each in seen):
-        return False
-    if any(Path(target).is_relative_to(each) for each in seen):
-        return False
-    seen.add(target)
-    return True
+    root = Path(os.path.realpath(folder))
+    searched: dict[str, Path] = {}
+    tops = [folder]
+    for top in tops:  # grows by the links that are found
+        for inside, below, names in os.walk(top, onerror=_refuse_folder):
+            place = Path(inside)
+            if (real := os.path.realpath(inside)) in searched:
+                _refuse_twice(searched[real], place, root)
+                below.clear()
+                continue
+            searched[real] = place
+            if _is_work_folder(place, below):
+                if place == folder:
+                    raise DatasetError(
+                        f"{folder} is a work folder; keep the images in a folder "
+                        f"below it, or choose another --work"
+                    )
+                below.clear()
+                continue
+            below[:] = [each for each in sorted(below) if _is_searched(each)]
+            links = [place / each for each in below if _is_link(place / each)]
+            # what leads to a folder around this one leads back into it
+            around = (root, *root.parents, Path(real), *Path(real).parents)
+            tops += [each for each in links if each.resolve() not in around]
+            yield from (place / name for name in names)
+
+
+def _refuse_twice(first: Path, second: Path, root: Path) -> None:
+    if not Path(os.path.realpath(second)).is_relative_to(root):
+        raise DatasetError(
+            f"{first} and {second} are one folder by links; remove one of the links"
+        )
+
+
+def _is_work_folder(folder: Path, below: list[str]) -> bool:
+    """Whether a run keeps its artifacts here; its label maps are no images."""
+    return "index" in below and any((folder / "index").glob("*/manifest.json"))
+
+
+def _is_searched(name: str) -> bool:
+    return not name.startswith(".") and name not in _NOT_SEARCHED
+
+
+def _is_link(folder: Path) -> bool:
+    # junctions of Windows are links that Python knows from 3.12 on
+    is_junction = getattr(os.path, "isjunction", lambda _: False)
+    return folder.is_symlink() or bool(is_junction(folder))
 
 
 def find_images(places: Iterable[Path]) -> dict[str, Path]:

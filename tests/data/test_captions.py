@@ -26,6 +26,12 @@ def test_pairs_are_read_in_their_order(tmp_path):
     assert [pair.caption for pair in pairs] == ["a cow, grazing", "a car", "again"]
 
 
+def test_a_column_without_a_name_does_not_count(tmp_path):
+    """As pandas writes an index."""
+    pairs = read_captions(write_pairs(tmp_path, ",image,caption\n0,a,a car\n"))
+    assert [pair.caption for pair in pairs] == ["a car"]
+
+
 def test_only_the_split_train_is_taken(tmp_path):
     table = "image,split,caption\na,train,a car\nsub/b,val,\n"
     assert [p.caption for p in read_captions(write_pairs(tmp_path, table))] == ["a car"]

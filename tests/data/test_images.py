@@ -289,6 +289,8 @@ def test_what_lies_beside_photographs_is_not_searched(tmp_path):
     assert set(image_files(tmp_path)) == {"a", "work/seed/0/labels/e"}
     touch(tmp_path / "work" / "index" / "0" / "manifest.json")  # a run's first artifact
     assert set(image_files(tmp_path)) == {"a"}
+    with pytest.raises(DatasetError, match="work is a work folder; keep the images in"):
+        image_files(tmp_path / "work")
 
 
 def test_links_to_folders_are_followed_and_end(tmp_path):
@@ -296,11 +298,22 @@ def test_links_to_folders_are_followed_and_end(tmp_path):
     touch(elsewhere / "cats" / "a.jpg")
     touch(root / "dog" / "b.jpg")
     (root / "cat").symlink_to(elsewhere / "cats")
+    touch(root / ".store" / "emu" / "c.jpg")
+    (root / "emu").symlink_to(root / ".store" / "emu")
     (root / "again").symlink_to(root / "dog")  # it is searched where it is
     (root / "round").symlink_to(tmp_path)
     (elsewhere / "cats" / "back").symlink_to(root)
     (elsewhere / "cats" / "self").symlink_to(elsewhere / "cats")
-    assert set(image_files(root)) == {"cat/a", "dog/b"}
+    assert set(image_files(root)) == {"cat/a", "dog/b", "emu/c"}
+
+
+def test_two_links_to_one_folder_are_told(tmp_path):
+    touch(tmp_path / "elsewhere" / "cats" / "a.jpg")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "cat").symlink_to(tmp_path / "elsewhere" / "cats")
+    (tmp_path / "root" / "z").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DatasetError, match=r"root/cat and .*z/cats are one folder by"):
+        image_files(tmp_path / "root")
 
 
 def test_folder_that_cannot_be_read_is_named(tmp_path):

@@ -312,8 +312,15 @@ def test_damaged_log_is_named(tmp_path, content):
     ("error", "reason"),
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB."), "CUDA out of m"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), "DefaultCPU"),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: "
+                "can't allocate memory: you tried to allocate 9 bytes. Error code 12"
+            ),
+            "can't allocate memory: you tried to allocate 9 bytes):",
+        ),
         (MemoryError("Unable to allocate 9 TiB for an array"), "Unable to allocate 9"),
+        (MemoryError(), "no more can be had):"),
     ],
 )
 def test_full_memory_says_which_knobs_need_less_of_it(tmp_path, error, reason):
@@ -325,7 +332,7 @@ def test_full_memory_says_which_knobs_need_less_of_it(tmp_path, error, reason):
     message = str(caught.value)
     assert message.startswith(f"the device's memory is full ({reason}")
     assert message.endswith(
-        "): raise accumulate, lower batch or crop, raise output_stride, or set "
+        "raise accumulate, lower batch or crop, raise output_stride, or set "
         "precision = 'bf16'"
     )
 

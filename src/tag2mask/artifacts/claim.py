@@ -27,7 +27,7 @@ def claim_folder(
     """
     path = out / CLAIM
     before = read_json(path) if path.exists() else {"images": {}}
-    if not isinstance(before, dict):
+    if not isinstance(before, dict) or not isinstance(before.get("images", {}), dict):
         raise DatasetError(f"{path} is no note of a prediction; delete the folder")
     is_other = {**made_by, "images": before.get("images")} != before
     if is_other and any(not is_scratch(each) for each in out.rglob("*.png")):

@@ -32,12 +32,12 @@ def submit(
     submission.check_classes(prediction.load_segmenter(model).class_names)
     runtime = make_runtime(device, workers)
     paths = [image.path for image in found]
+    if len(paths) != (expected := VOC_COUNTS["test"].images):
+        say(
+            f"warning: VOC 2012 has {expected} test images, and its server takes all "
+            f"or none; {images} names {len(paths)}"
+        )
     count, protocol = prediction.predict_files(model, paths, labels, runtime=runtime)
     archive = submission.run(LabelFolder(labels), found, out, runtime=runtime)
     say(f"{count} label maps, checked and packed ({protocol})")
-    if count != (expected := VOC_COUNTS["test"].images):
-        say(
-            f"warning: VOC 2012 has {expected} test images, and its server takes all "
-            f"or none; {images} names {count}"
-        )
     say(str(archive))

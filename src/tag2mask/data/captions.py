@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tag2mask.data.images import SUFFIXES, image_files
 from tag2mask.errors import DatasetError
@@ -41,7 +41,7 @@ def read_captions(root: Path) -> tuple[Captioned, ...]:
     pairs = []
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restkey="", restval="", strict=True)
+            reader = csv.DictReader(stream, restval="", strict=True)
             _require_columns(table, reader.fieldnames or ())
             for row in reader:
                 where = f"{table}, line {reader.line_num}"
@@ -71,12 +71,15 @@ def _require_columns(table: Path, columns: Sequence[str]) -> None:
 
 
 def _pair(
-    row: dict[str, str], files: dict[str, list[Path]], folder: Path, where: str
+    row: dict[str | Any, str | Any],
+    files: dict[str, list[Path]],
+    folder: Path,
+    where: str,
 ) -> list[Captioned]:
     """Return the pair of a row, none if it is of another split than ``train``."""
     if row.get("split", "train").strip() != "train":
         return []
-    if "" in row:
+    if None in row:
         raise DatasetError(f"{where}: more fields than columns; quote the caption")
     image, caption = row["image"].strip(), row["caption"].strip()
     if not caption:

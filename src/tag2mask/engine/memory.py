@@ -8,8 +8,8 @@ import torch
 from tag2mask.errors import TrainingError
 
 _FULL = (torch.OutOfMemoryError, MemoryError)
-_FULL_CPU = "DefaultCPUAllocator: can't allocate memory"
-"""What torch says on a CPU, in an error that has no class of its own."""
+_CPU = "DefaultCPUAllocator: "
+"""What torch's message on a CPU has, an error without a class of its own."""
 
 
 @contextmanager
@@ -25,9 +25,10 @@ def explain_full_memory(knobs: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, _FULL) and _FULL_CPU not in str(error):
+        _, is_cpu, rest = str(error).partition(_CPU)
+        if not is_cpu and not isinstance(error, _FULL):
             raise
-        reason = str(error).split(". ")[0]
+        reason = (rest or str(error) or "no more can be had").split(". ")[0]
         raise TrainingError(
             f"the device's memory is full ({reason}): {knobs}"
         ) from None

@@ -59,20 +59,10 @@ def ask_selection(
             )
 
     else:
-        masks = truth.open_masks(recipe.data)
-        # asked once: a mask that goes while a run lasts must not change what is chosen
-        with_mask = {name for name in names if name in masks}
-        if not with_mask:
-            raise DatasetError(
-                f"{masks.folder} holds no mask of the train split; vote.select = "
-                f"'oracle' needs some: choose 'agreement' or 'all' without"
-            )
-        settings["masks"] = masks.fingerprint(names)
+        settings["masks"], known = _truth(recipe.data, table, names)
 
         def run(folder: Path) -> None:
-            images = [each for each in table().split("train") if each.name in with_mask]
-            known = evaluate.Truth(images, masks, table().class_names)
-            select.by_truth(known, labels, folder, runtime=builder.runtime)
+            select.by_truth(known(), labels, folder, runtime=builder.runtime)
 
     request = Request(
         "select",
@@ -82,6 +72,26 @@ def ask_selection(
         uses_truth=by == "oracle",
     )
     return builder.make(request, run, subject=by, num_images=len(names))
+
+
+def _truth(
+    data: config.Data, table: Callable[[], Index], names: Sequence[str]
+) -> tuple[str, Callable[[], evaluate.Truth]]:
+    """Return the fingerprint of the masks of the train split, and what opens them."""
+    masks = truth.open_masks(data)
+    # asked once: a mask that goes while a run lasts must not change what is chosen
+    with_mask = {name for name in names if name in masks}
+    if not with_mask:
+        raise DatasetError(
+            f"{masks.folder} holds no mask of the train split; vote.select = "
+            f"'oracle' needs some: choose 'agreement' or 'all' without"
+        )
+
+    def known() -> evaluate.Truth:
+        images = [each for each in table().split("train") if each.name in with_mask]
+        return evaluate.Truth(images, masks, table().class_names)
+
+    return masks.fingerprint(names), known
 
 
 def kept_voters(selection: Artifact | None, voters: Sequence[str]) -> tuple[str, ...]:

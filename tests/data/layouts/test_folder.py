@@ -91,8 +91,11 @@ def test_tags_that_differ_in_case_alone_are_told(root):
 
 def test_image_of_another_format_is_told(root):
     (root / "images" / "z.gif").touch()
-    (found,) = listing(root, "image,tags\na,cat\nz.gif,cat\n").problems
-    assert "image 'z.gif' is of a format that is not read; expected .jpg" in found
+    (root / "images" / ".h").mkdir()
+    (root / "images" / ".h" / "c.jpg").touch()
+    found = problems(root, "a,cat", "z.gif,cat", ".h/c.jpg,cat")
+    assert found[0].startswith(": image 'z.gif' is of a format that is not read; conv")
+    assert found[1].startswith(": image '.h/c.jpg' lies in a folder that is hidden")
 
 
 def test_image_without_tags_is_allowed(root):

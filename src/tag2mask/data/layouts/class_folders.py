@@ -13,6 +13,7 @@ from tag2mask.data.layouts.listing import (
     RowError,
     name_classes,
 )
+from tag2mask.pictures import files_below
 
 _OTHER_FORMATS = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl")
 
@@ -74,8 +75,8 @@ def list_class_folders(
 
 
 def _unread(folder: Path) -> Iterator[str]:
-    """Count the pictures that no table names and that are not read."""
-    found = [path.suffix.lower() for path in folder.rglob("*")]
+    """Count the pictures that would be listed if their format were read."""
+    found = [path.suffix.lower() for path in files_below(folder)]
     if kinds := sorted({*found} & {*_OTHER_FORMATS}):
         count = sum(suffix in kinds for suffix in found)
         yield (

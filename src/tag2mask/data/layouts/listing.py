@@ -123,13 +123,8 @@ class Photographs:
             _compose(stem.as_posix()), []
         )
         exact = [each for each in candidates if each == self.folder / path]
-        if not candidates and (self.folder / path).is_file():
-            raise RowError(
-                f": image {image!r} is of a format that is not read; expected "
-                f"{', '.join(SUFFIXES)}, convert it"
-            )
         if not candidates:
-            raise RowError(f": image {image!r} has no file in {self.folder}")
+            raise RowError(f": image {image!r} {self._why_absent(path)}")
         if not exact and len(candidates) > 1:
             both = " and ".join(each.name for each in candidates)
             raise RowError(f": image {image!r} could be {both}; write the suffix")
@@ -140,6 +135,13 @@ class Photographs:
             tuple(dict.fromkeys(tag for tag in tags if tag)),
             split,
         )
+
+    def _why_absent(self, path: Path) -> str:
+        if not (self.folder / path).is_file():
+            return f"has no file in {self.folder}"
+        if path.suffix.lower() in SUFFIXES:
+            return "lies in a folder that is hidden, or one that is no image folder"
+        return f"is of a format that is not read; convert it to {', '.join(SUFFIXES)}"
 
     @cached_property
     def _composed(self) -> dict[str, list[Path]]:
