@@ -14,6 +14,8 @@ from tag2mask.data.layouts.listing import (
 )
 from tag2mask.errors import DatasetError
 
+_COLUMNS = ("image", "tags", "split")
+
 
 def list_folder(
     root: Path, *, images: str, tags: str, classes: str | Sequence[str] | None
@@ -49,9 +51,6 @@ def list_folder(
         (*found.problems, *wrong),
         tuple(photographs.left_out(found, table)),
     )
-
-
-_COLUMNS = ("image", "tags", "split")
 
 
 class _Row(NamedTuple):
